@@ -1,0 +1,4 @@
+//! vaultlock: run a job under a named lock.
+pub mod job;
+pub mod time;
+pub mod timing;
