@@ -4,7 +4,7 @@
 //! CLOCK_MONOTONIC, which stands still while the host is suspended: a lease timed on it outlives itself.
 
 use std::ops::{Add, Sub};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -70,5 +70,29 @@ impl Sub<Duration> for Tick {
     /// Saturates at zero.
     fn sub(self, span: Duration) -> Tick {
         Tick(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Milliseconds since 1970 in UTC: for people, for ages and as a fence's floor. Nothing safe hangs on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Wall(pub u64);
+
+impl Wall {
+    /// This host's wall clock; zero if it stands before 1970.
+    pub fn now() -> Wall {
+        Wall(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_millis() as u64))
+    }
+
+    /// How long ago `earlier` was; zero if it lies ahead.
+    pub fn since(self, earlier: Wall) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// RFC 3339 in UTC, to the millisecond.
+    pub fn rfc3339(self) -> String {
+        // humantime panics past the year 9999.
+        let shown = UNIX_EPOCH + Duration::from_millis(self.0.min(253_402_300_799_000));
+        humantime::format_rfc3339_millis(shown).to_string()
     }
 }

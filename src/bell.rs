@@ -1,0 +1,58 @@
+//! A bell that one thread rings and another waits for, together with whatever else it waits for.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::{TimeSpec, TimeValLike};
+
+use crate::time::{Clock, Tick};
+
+/// An eventfd(2): rung once or often before anyone looks, it is heard once.
+#[derive(Clone, Debug)]
+pub struct Bell(Arc<EventFd>);
+
+impl Bell {
+    /// # Errors
+    /// Out of descriptors.
+    pub fn new() -> io::Result<Bell> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        Ok(Bell(Arc::new(EventFd::from_value_and_flags(0, flags)?)))
+    }
+
+    pub fn ring(&self) {
+        // The one failure is a counter at its end: then it has been rung 2^64 times and will be heard.
+        let _ = self.0.write(1);
+    }
+
+    /// Forgets earlier rings. Call it before looking at what the bell announces, never after.
+    pub fn hush(&self) {
+        let _ = self.0.read();
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits until one of the descriptors can be read or `until` has come on `clock`; says which can be read.
+///
+/// # Errors
+/// Only what ppoll(2) calls a fault of the caller.
+pub fn listen(to: &[BorrowedFd<'_>], until: Tick, clock: Clock) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<PollFd> = to.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    loop {
+        let left = clock.now().until(until);
+        let timeout = TimeSpec::nanoseconds(left.as_nanos().min(i64::MAX as u128) as i64);
+        match ppoll(&mut polled, Some(timeout), None) {
+            Ok(_) => return Ok(polled.iter().map(|fd| fd.any().unwrap_or(true)).collect()),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

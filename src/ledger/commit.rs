@@ -1,0 +1,64 @@
+//! What a claim asks the store to change, all or nothing.
+
+use super::view::View;
+use super::{Id, Ledger};
+
+/// One atomic change. The store carries it out only if the ledger's version, the epoch and every guard still hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The version this change is based on; 0 where no ledger was.
+    pub version: u64,
+    pub epoch: String,
+    /// The next ledger. `None` leaves the ledger and its version alone: a waiter that withdraws.
+    pub ledger: Option<Ledger>,
+    /// Tickets that end with this change; an id once dropped never returns.
+    pub drop: Vec<Id>,
+    pub guards: Vec<Guard>,
+    /// Waiters to wake after it: those whose decision it changes, and nobody else.
+    pub wake: Vec<Id>,
+    /// The mark of an unsure memory that its author has waited out.
+    pub settle: Option<String>,
+}
+
+/// What must still be so when a commit is carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// No such ticket.
+    Absent(Id),
+    /// The ticket exists and has not beaten since: `None` where the store itself knows who is dead.
+    Still(Id, Option<u64>),
+    /// The ticket exists.
+    Present(Id),
+}
+
+/// A holder leaves the lock; `None` if the view does not show it as a holder any more.
+pub fn release(view: &View, id: &Id) -> Option<Commit> {
+    view.ledger.holder(id)?;
+    let mut ledger = view.ledger.clone();
+    ledger.version += 1;
+    ledger.holders.retain(|holder| holder.id != *id);
+    ledger.stops.retain(|stop| stop.id != *id);
+    let wake = super::decide::next_to_enter(view, &ledger, id);
+    Some(Commit {
+        version: view.ledger.version,
+        epoch: view.epoch.clone(),
+        ledger: Some(ledger),
+        drop: vec![id.clone()],
+        guards: Vec::new(),
+        wake,
+        settle: None,
+    })
+}
+
+/// A waiter leaves the queue. It may be the one that was woken, so it passes the wake on.
+pub fn withdraw(view: &View, id: &Id) -> Commit {
+    Commit {
+        version: view.ledger.version,
+        epoch: view.epoch.clone(),
+        ledger: None,
+        drop: vec![id.clone()],
+        guards: Vec::new(),
+        wake: super::decide::next_to_enter(view, &view.ledger, id),
+        settle: None,
+    }
+}

@@ -1,0 +1,181 @@
+//! The one function that decides: a view, who asks, what they have watched, and the time; out comes what to do.
+
+use std::time::Duration;
+
+use super::view::Memory;
+use super::{Commit, Guard, Holder, Id, Ledger, Life, Listed, Mode, StopReason, Ticket, View, Watched, fence};
+use crate::time::{Tick, Wall};
+
+/// Holders a lock can have at once; the ledger stays small enough to be read at every change.
+pub const MOST_HOLDERS: usize = 200;
+
+/// A waiter of rank r acts on a vacancy that nobody used for r times this: a frozen head is passed, not waited for.
+const RANK_STEP: Duration = Duration::from_secs(1);
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Me {
+    pub ticket: Ticket,
+    /// The highest fence this host remembers for the lock; 0 if none.
+    pub remembered: u64,
+    /// This host's wall clock, a floor for the fence.
+    pub wall: Wall,
+}
+
+/// What the asker is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// It is my turn: this commit lets me in.
+    Enter(Commit),
+    /// I hold the lock, with this fence.
+    Hold { fence: u64 },
+    /// I hold the lock in a store that began a new life: this commit carries my holding over.
+    Adopt(Commit),
+    /// Not yet; look again at the latest at `until`, or when woken.
+    Wait { until: Tick, why: Why },
+    /// I am asked to end.
+    Stop(StopReason),
+    /// My ticket is not in the store any more.
+    Gone,
+}
+
+/// What a waiter waits for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Why {
+    /// Living holders leave no room.
+    Held,
+    /// There is room, and it is the turn of a waiter before me.
+    Queued,
+    /// The store may have forgotten a holder; at `until` any such holder is dead.
+    Unsure,
+}
+
+/// Decides for `me`. `watched` must have looked at this very view.
+pub fn decide(view: &View, me: &Me, watched: &Watched, now: Tick) -> Decision {
+    let id = &me.ticket.id;
+    if let Some(stop) = view.ledger.stops.iter().find(|stop| stop.id == *id) {
+        return Decision::Stop(stop.why);
+    }
+    let Some(mine) = view.ticket(id) else { return Decision::Gone };
+    if let Some(holder) = view.ledger.holder(id) {
+        return if view.ledger.epoch == view.epoch {
+            Decision::Hold { fence: holder.fence }
+        } else {
+            Decision::Adopt(adopt(view, id))
+        };
+    }
+    if let Some(until) = watched.sure_at(view, now).filter(|at| *at > now) {
+        return Decision::Wait { until, why: Why::Unsure };
+    }
+    let (living, lapsed): (Vec<&Holder>, Vec<&Holder>) =
+        view.ledger.holders.iter().partition(|holder| !watched.lapsed(view, holder, now));
+    if !has_room(living.iter().copied(), &me.ticket) {
+        let lapses = living.iter().filter_map(|holder| watched.lapses_at(view, &holder.id, holder.ttl(), now));
+        return Decision::Wait { until: lapses.min().unwrap_or(Tick::NEVER), why: Why::Held };
+    }
+    let (ahead, gone) = waiters_ahead(view, mine, watched, now);
+    let turn = watched.room_since().unwrap_or(now) + RANK_STEP * u32::try_from(ahead).unwrap_or(u32::MAX);
+    if ahead > 0 && now < turn {
+        return Decision::Wait { until: turn, why: Why::Queued };
+    }
+    Decision::Enter(enter(view, me, mine, &lapsed, &gone))
+}
+
+/// Whether a claim fits beside these holders.
+pub(super) fn has_room<'a>(living: impl Iterator<Item = &'a Holder>, ticket: &Ticket) -> bool {
+    let (mut held, mut shared) = (0u32, 0u32);
+    for holder in living {
+        held += 1;
+        shared += u32::from(holder.mode == Mode::Shared);
+    }
+    held < MOST_HOLDERS as u32
+        && match ticket.mode {
+            Mode::Shared => shared == held,
+            Mode::Exclusive => shared == 0 && held < ticket.slots,
+        }
+}
+
+/// Who is to be woken when this ledger takes effect and `leaving` has left the queue: the first waiter, if it fits.
+pub(super) fn next_to_enter(view: &View, ledger: &Ledger, leaving: &Id) -> Vec<Id> {
+    let first = view
+        .tickets
+        .iter()
+        .filter(|listed| listed.life != Life::Dead)
+        .find(|listed| listed.ticket.id != *leaving && view.ledger.holder(&listed.ticket.id).is_none());
+    match first {
+        Some(first) if has_room(ledger.holders.iter(), &first.ticket) => vec![first.ticket.id.clone()],
+        _ => Vec::new(),
+    }
+}
+
+/// How many living waiters stand before me, and which dead ones do.
+fn waiters_ahead<'a>(view: &'a View, mine: &Listed, watched: &Watched, now: Tick) -> (usize, Vec<&'a Listed>) {
+    let before: Vec<&Listed> =
+        view.waiters().filter(|other| (other.order, other.seq) < (mine.order, mine.seq)).collect();
+    let unlisted = view.ahead.saturating_sub(before.len());
+    let (dead, living): (Vec<&Listed>, Vec<&Listed>) =
+        before.into_iter().partition(|other| watched.waiter_lapsed(view, &other.ticket, now));
+    (living.len() + unlisted, dead)
+}
+
+fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gone: &[&Listed]) -> Commit {
+    let ticket = &mine.ticket;
+    let floor = view.now.max(me.wall);
+    let new_life = view.ledger.version > 0 && view.ledger.epoch != view.epoch;
+    let fence = fence::next(view.ledger.fence, floor, me.remembered, new_life);
+    let mut ledger = view.ledger.clone();
+    ledger.version += 1;
+    ledger.epoch = view.epoch.clone();
+    ledger.fence = fence;
+    ledger.holders.retain(|holder| lapsed.iter().all(|dead| dead.id != holder.id));
+    ledger.stops.retain(|stop| ledger.holders.iter().any(|holder| holder.id == stop.id));
+    ledger.holders.push(Holder {
+        id: ticket.id.clone(),
+        mode: ticket.mode,
+        slots: ticket.slots,
+        priority: ticket.priority,
+        fence,
+        ttl_ms: ticket.ttl_ms,
+        since: view.now,
+        who: ticket.who.clone(),
+    });
+    let dead = lapsed.iter().map(|holder| &holder.id).chain(gone.iter().map(|listed| &listed.ticket.id));
+    let guards = dead.clone().map(|id| judged(view, id)).chain([Guard::Present(ticket.id.clone())]).collect();
+    let drop = dead.filter(|id| view.ticket(id).is_some()).cloned().collect();
+    Commit {
+        version: view.ledger.version,
+        epoch: view.epoch.clone(),
+        wake: next_to_enter(view, &ledger, &ticket.id),
+        ledger: Some(ledger),
+        drop,
+        guards,
+        settle: match &view.memory {
+            Memory::Unsure { mark, .. } => Some(mark.clone()),
+            Memory::Intact => None,
+        },
+    }
+}
+
+/// The guard that a claim called dead is still in the state in which it was so called: no sweep without its proof.
+fn judged(view: &View, id: &Id) -> Guard {
+    match view.ticket(id).map(|listed| listed.life) {
+        None => Guard::Absent(id.clone()),
+        Some(Life::Beat { count, .. }) => Guard::Still(id.clone(), Some(count)),
+        Some(Life::Alive | Life::Dead) => Guard::Still(id.clone(), None),
+    }
+}
+
+fn adopt(view: &View, id: &Id) -> Commit {
+    let mut ledger = view.ledger.clone();
+    ledger.version += 1;
+    ledger.epoch = view.epoch.clone();
+    Commit {
+        version: view.ledger.version,
+        epoch: view.epoch.clone(),
+        ledger: Some(ledger),
+        drop: Vec::new(),
+        guards: vec![Guard::Present(id.clone())],
+        wake: Vec::new(),
+        settle: None,
+    }
+}

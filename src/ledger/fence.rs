@@ -1,0 +1,57 @@
+//! The fencing number: strictly rising for each grant of a lock, on every store, also across a wiped one.
+
+use crate::time::Wall;
+
+/// Numbers stay below 2^53, so that every language reads them exactly.
+pub const LIMIT: u64 = 1 << 53;
+const DAY_MS: u64 = 24 * 3600 * 1000;
+const TEN_YEARS_MS: u64 = 3653 * DAY_MS;
+
+/// The number of the next grant. The counter alone would start again in a store that was wiped, so it never falls
+/// below the clock (`floor`: the later of the store's and mine) nor below what this host remembers; and when the
+/// store began a new life it leaps a day, past what a lost tail of the old one can have granted.
+pub fn next(last: u64, floor: Wall, remembered: u64, new_life: bool) -> u64 {
+    let leap = if new_life { DAY_MS } else { 0 };
+    (last + 1).max(floor.0.saturating_add(leap)).max(remembered + 1)
+}
+
+/// Could this number have been granted by `now`? A counter that ran ten years ahead is a forgery or damage.
+pub fn plausible(fence: u64, now: Wall) -> bool {
+    fence < LIMIT && fence <= now.0.max(Wall::now_floor()).saturating_add(TEN_YEARS_MS)
+}
+
+impl Wall {
+    /// No clock of ours stands before this program was written (2026-01-01): a host that starts in 1970 must not
+    /// find every honest ledger implausible.
+    fn now_floor() -> u64 {
+        1_767_225_600_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fence_rises_whatever_was_lost() {
+        let day = DAY_MS;
+        for (last, floor, remembered, new_life, next_is) in [
+            (0, 1_000_000, 0, false, 1_000_000),
+            (2_000_000, 1_000_000, 0, false, 2_000_001),
+            (0, 1_000_000, 5_000_000, false, 5_000_001),
+            (0, 1_000_000, 0, true, 1_000_000 + day),
+            (9 * day, 1_000_000, 0, true, 9 * day + 1),
+        ] {
+            assert_eq!(next(last, Wall(floor), remembered, new_life), next_is);
+        }
+    }
+
+    #[test]
+    fn a_fence_years_ahead_is_not_believed() {
+        let now = Wall(1_800_000_000_000);
+        assert!(plausible(now.0 + DAY_MS, now));
+        assert!(!plausible(now.0 + TEN_YEARS_MS + 1, now));
+        assert!(!plausible(LIMIT, Wall(LIMIT)));
+        assert!(plausible(1_790_000_000_000, Wall(0)));
+    }
+}

@@ -1,0 +1,157 @@
+//! What one observer has seen with its own eyes and for how long: the only way to call a lease dead on a store whose
+//! clock can jump. After the DynamoDB lock client and Kubernetes' leader election, which store no times either.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::decide::has_room;
+use super::{Holder, Id, Life, Memory, Ticket, View};
+use crate::time::Tick;
+use crate::timing;
+
+/// The server's own clock is believed about a quiet lease only with this much to spare: no ordinary step reaches so far.
+const CLOCK_STEP: Duration = Duration::from_secs(300);
+
+/// Observations of one lock, on one clock.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Watched {
+    beats: BTreeMap<Id, Beat>,
+    room: Option<(u64, Tick)>,
+    unsure: Option<(String, Tick)>,
+}
+
+/// A claim as it was first seen in this state. `count` is `None` for a holder without a ticket.
+#[derive(Clone, Debug, PartialEq)]
+struct Beat {
+    count: Option<u64>,
+    epoch: String,
+    since: Tick,
+}
+
+impl Watched {
+    /// Takes note of a view; `me` is who looks.
+    pub fn look(&mut self, view: &View, me: &Ticket, now: Tick) {
+        let mut seen: Vec<(Id, Option<u64>)> = Vec::new();
+        for listed in &view.tickets {
+            if let Life::Beat { count, .. } = listed.life {
+                seen.push((listed.ticket.id.clone(), Some(count)));
+            }
+        }
+        for holder in &view.ledger.holders {
+            if view.ticket(&holder.id).is_none() {
+                seen.push((holder.id.clone(), None));
+            }
+        }
+        self.beats.retain(|id, _| seen.iter().any(|(known, _)| known == id));
+        for (id, count) in seen {
+            self.note(id, count, &view.epoch, now);
+        }
+        self.unsure = match (&view.memory, self.unsure.take()) {
+            (Memory::Intact, _) => None,
+            (Memory::Unsure { mark, .. }, Some((known, since))) if *mark == known => Some((known, since)),
+            (Memory::Unsure { mark, .. }, _) => Some((mark.clone(), now)),
+        };
+        self.look_for_room(view, me, now);
+    }
+
+    /// Takes note of one beat heard between two views.
+    pub fn hear(&mut self, id: &Id, count: u64, epoch: &str, now: Tick) {
+        if self.beats.contains_key(id) {
+            self.note(id.clone(), Some(count), epoch, now);
+        }
+    }
+
+    fn note(&mut self, id: Id, count: Option<u64>, epoch: &str, now: Tick) {
+        let fresh = Beat { count, epoch: epoch.to_owned(), since: now };
+        let known = self.beats.entry(id).or_insert_with(|| fresh.clone());
+        if known.count != count || known.epoch != epoch {
+            *known = fresh;
+        }
+    }
+
+    /// A new version starts the vacancy anew: somebody acted, so nobody is to be passed yet.
+    fn look_for_room(&mut self, view: &View, me: &Ticket, now: Tick) {
+        let living = view.ledger.holders.iter().filter(|holder| !self.lapsed(view, holder, now));
+        self.room = match (has_room(living, me), self.room) {
+            (false, _) => None,
+            (true, Some((version, since))) if version == view.ledger.version => Some((version, since)),
+            (true, _) => Some((view.ledger.version, now)),
+        };
+    }
+
+    /// Since when there has been room for me at this version.
+    pub fn room_since(&self) -> Option<Tick> {
+        self.room.map(|(_, since)| since)
+    }
+
+    /// Is this holder dead beyond doubt? By its own ttl, never by mine, and never by more than the store allows.
+    pub fn lapsed(&self, view: &View, holder: &Holder, now: Tick) -> bool {
+        self.lapses_at(view, &holder.id, holder.ttl(), now).is_some_and(|at| at <= now)
+    }
+
+    /// Is this waiter dead beyond doubt?
+    pub fn waiter_lapsed(&self, view: &View, waiter: &Ticket, now: Tick) -> bool {
+        self.lapses_at(view, &waiter.id, waiter.ttl(), now).is_some_and(|at| at <= now)
+    }
+
+    /// When a claim will be dead if it stays as it is; `None` if it lives for certain.
+    pub fn lapses_at(&self, view: &View, id: &Id, ttl: Duration, now: Tick) -> Option<Tick> {
+        let span = timing::lapse(ttl.min(view.max_ttl));
+        let watched = self.beats.get(id).map(|beat| beat.since + span);
+        match view.ticket(id).map(|listed| listed.life) {
+            Some(Life::Alive) => None,
+            Some(Life::Dead) => Some(Tick(0)),
+            Some(Life::Beat { quiet: Some(quiet), .. }) if quiet >= span + CLOCK_STEP => Some(Tick(0)),
+            Some(Life::Beat { .. }) | None => watched.or(Some(now + span)),
+        }
+    }
+
+    /// When the unsure memory that I see will have been waited out; `None` if nothing is unsure.
+    pub fn sure_at(&self, view: &View, now: Tick) -> Option<Tick> {
+        let Memory::Unsure { mark, quiet } = &view.memory else { return None };
+        let span = timing::lapse(view.max_ttl);
+        if *quiet >= span {
+            return Some(Tick(0));
+        }
+        let since = self.unsure.as_ref().filter(|(known, _)| known == mark).map_or(now, |(_, since)| *since);
+        Some(since + span)
+    }
+
+    /// The observations as plain rows, for a note that the next process on this host reads.
+    pub fn rows(&self) -> Vec<Row> {
+        let beats = self.beats.iter().map(|(id, beat)| Row::Beat {
+            id: id.clone(),
+            count: beat.count,
+            epoch: beat.epoch.clone(),
+            since: beat.since.0,
+        });
+        let room = self.room.iter().map(|(version, since)| Row::Room { version: *version, since: since.0 });
+        let unsure = self.unsure.iter().map(|(mark, since)| Row::Unsure { mark: mark.clone(), since: since.0 });
+        beats.chain(room).chain(unsure).collect()
+    }
+
+    /// What an earlier process on this host saw, in this boot and not after `now`.
+    pub fn from_rows(rows: Vec<Row>, now: Tick) -> Watched {
+        let mut watched = Watched::default();
+        for row in rows {
+            match row {
+                Row::Beat { id, count, epoch, since } if since <= now.0 => {
+                    watched.beats.insert(id, Beat { count, epoch, since: Tick(since) });
+                }
+                Row::Room { version, since } if since <= now.0 => watched.room = Some((version, Tick(since))),
+                Row::Unsure { mark, since } if since <= now.0 => watched.unsure = Some((mark, Tick(since))),
+                _ => {}
+            }
+        }
+        watched
+    }
+}
+
+/// One observation, as it is written down.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Row {
+    Beat { id: Id, count: Option<u64>, epoch: String, since: u64 },
+    Room { version: u64, since: u64 },
+    Unsure { mark: String, since: u64 },
+}

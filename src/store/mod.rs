@@ -1,0 +1,104 @@
+//! Where locks are kept: five verbs without lock semantics, one engine a file or folder.
+
+pub mod file;
+pub mod locate;
+pub mod memory;
+pub mod redis;
+
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::ledger::{Commit, Id, Ticket, View};
+use crate::name::Name;
+use crate::time::{Clock, Tick};
+
+/// One store, used by one thread at a time. Every engine must pass the same suite (tests/engines.rs).
+///
+/// Each verb returns within the request time the store was opened with. A verb that failed with
+/// [`Error::Unreachable`] may or may not have been carried out: only [`Store::view`] tells.
+pub trait Store: Send {
+    /// What this engine is and how its claims are told alive.
+    fn kind(&self) -> Kind;
+
+    /// Readies a ticket before the process forks, and says which descriptors the claim's processes must keep open
+    /// for it: the claim lives as long as any of them does.
+    fn prepare(&mut self, lock: &Name, ticket: &Ticket) -> Result<Vec<RawFd>, Error>;
+
+    /// Appends a ticket to the queue. Idempotent by id: asking again changes nothing, renews nothing, and an id once
+    /// gone never returns. The engine numbers the tickets.
+    fn take(&mut self, lock: &Name, ticket: &Ticket) -> Result<View, Error>;
+
+    /// Renews an existing ticket; never makes one. `with` are the claims the caller watches.
+    fn beat(&mut self, lock: &Name, id: &Id, with: &[Id]) -> Result<Beat, Error>;
+
+    /// The lock as it is now, no older than the caller's own last write; `id` is the asker's ticket.
+    fn view(&mut self, lock: &Name, id: Option<&Id>) -> Result<View, Error>;
+
+    /// Carries out a commit, all or nothing, and wakes whom it names.
+    fn commit(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error>;
+
+    /// Returns when the ticket was woken or `bell` rings, and by `until`. A hint: it may return early, and nothing but
+    /// speed may depend on it. A wake between the caller's last view and this call is not missed.
+    fn wait(&mut self, lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error>;
+
+    /// The locks that have a ledger or a ticket here, in name order.
+    fn locks(&mut self) -> Result<Vec<Name>, Error>;
+}
+
+/// What an engine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// For messages: "file store", "redis".
+    pub engine: &'static str,
+    /// The clock its leases run on.
+    pub clock: Clock,
+    /// Whether the store itself knows when a claim is dead, so that nothing lapses by time alone.
+    pub knows_the_dead: bool,
+}
+
+/// The answer to a beat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beat {
+    Alive {
+        version: u64,
+        epoch: String,
+        /// The beats of those asked for, where the engine counts beats; a missing one has no ticket.
+        others: Vec<(Id, u64)>,
+        /// For how long the first of `others` has been quiet, by the store's clock: a hint when to listen again.
+        quiet: Option<Duration>,
+    },
+    Gone,
+}
+
+/// The answer to a commit.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Done(View),
+    /// Something the commit relied on has changed; the view shows what is so now. It may also have been carried out and
+    /// overtaken since.
+    Conflict(View),
+}
+
+/// What went wrong, by what the caller can do about it.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No answer, or the line broke: try again, and take nothing for granted.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The store answered that it will not: wrong password, read-only, full, not a store of ours. Trying again does not help.
+    #[error("{0}")]
+    Refused(String),
+    /// The store holds something this program did not write. Nothing is granted and nothing repaired.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// What every engine is opened with.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How long one request may take.
+    pub request: Duration,
+    pub max_ttl: Duration,
+}
