@@ -35,7 +35,7 @@ const LEAST_KILL_AND_SLACK: Duration = Duration::from_millis(250);
 /// What an observer adds on top of the ttl before it calls a lease dead, unless a quarter of the ttl is less.
 const DELAY: Duration = Duration::from_secs(1);
 /// Beats per ttl: at the defaults three may be lost in a row before the job is stopped.
-const BEATS_PER_TTL: u32 = 5;
+pub const BEATS_PER_TTL: u32 = 5;
 /// The longest a request to the store may take; later than this it counts as unanswered.
 const LONGEST_REQUEST: Duration = Duration::from_secs(5);
 

@@ -96,7 +96,7 @@ pub(super) fn has_room<'a>(living: impl Iterator<Item = &'a Holder>, ticket: &Ti
 }
 
 /// Who is to be woken when this ledger takes effect and `leaving` has left the queue: the first waiter, if it fits.
-pub(super) fn next_to_enter(view: &View, ledger: &Ledger, leaving: &Id) -> Vec<Id> {
+pub fn next_to_enter(view: &View, ledger: &Ledger, leaving: &Id) -> Vec<Id> {
     let first = view
         .tickets
         .iter()

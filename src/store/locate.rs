@@ -1,1 +1,213 @@
-//! stub
+//! The only list of engines: from a store's URL to the store.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use url::Url;
+
+use super::file::{FileStore, default_dir};
+use super::redis::{Address, Redis};
+use super::{Store, Terms};
+use crate::time::Clock;
+use crate::timing::{DEFAULT_TTL, LONGEST_TTL, SHORTEST_TTL};
+
+/// Engines that the product promises and this version does not have yet.
+const LATER: [&str; 7] = ["postgres", "postgresql", "etcd", "etcds", "zk", "zookeeper", "redis+sentinel"];
+
+/// Where a store is, read and checked, but not touched.
+#[derive(Clone, Debug)]
+pub struct Location {
+    engine: Engine,
+    max_ttl: Duration,
+    password_in_url: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    /// The directory, and whether nobody chose it.
+    File { dir: PathBuf, default: bool },
+    Redis(Address),
+}
+
+/// Why a text is not a store's URL. It never quotes a password.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct BadUrl(String);
+
+impl Location {
+    /// The store named by a URL or a path.
+    ///
+    /// # Errors
+    /// [`BadUrl`] says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Location, BadUrl> {
+        if text.is_empty() {
+            return Err(bad("the store's URL is empty: name a directory or a server, such as redis://localhost"));
+        }
+        if !text.contains("://") {
+            return Ok(Location { engine: file(Path::new(text))?, max_ttl: DEFAULT_TTL, password_in_url: false });
+        }
+        let url = Url::parse(text).map_err(|error| bad(format!("the store's URL can't be read: {error}")))?;
+        let password_in_url = url.password().is_some() || url.query_pairs().any(|(key, _)| key == "pass");
+        let (url, max_ttl) = take_max_ttl(url)?;
+        let engine = match url.scheme() {
+            "file" => from_file_url(&url)?,
+            "redis" | "rediss" | "redis+unix" => {
+                let address = Address::parse(&url).map_err(BadUrl)?;
+                Engine::Redis(address.or_password(std::env::var("REDISCLI_AUTH").ok()))
+            }
+            "redis+cluster" => return Err(later("redis+cluster")),
+            scheme if LATER.contains(&scheme) => return Err(later(scheme)),
+            scheme => {
+                return Err(bad(format!(
+                    "there is no engine {scheme}://: use file:///dir, redis://, rediss:// or redis+unix://"
+                )));
+            }
+        };
+        Ok(Location { engine, max_ttl, password_in_url })
+    }
+
+    /// The file store where nothing was said.
+    ///
+    /// # Errors
+    /// This user has no home for it.
+    pub fn default_store() -> Result<Location, super::Error> {
+        let engine = Engine::File { dir: default_dir()?, default: true };
+        Ok(Location { engine, max_ttl: DEFAULT_TTL, password_in_url: false })
+    }
+
+    /// The store, not yet connected. `request` is how long one request may take.
+    pub fn open(&self, request: Duration) -> Box<dyn Store> {
+        match &self.engine {
+            Engine::File { dir, .. } => Box::new(FileStore::new(dir, self.max_ttl)),
+            Engine::Redis(address) => {
+                Box::new(Redis::open(address.clone(), &Terms { request, max_ttl: self.max_ttl }))
+            }
+        }
+    }
+
+    /// Whether the URL itself holds a password: whoever reads it on a command line knows it.
+    pub fn password_in_url(&self) -> bool {
+        self.password_in_url
+    }
+
+    /// The longest ttl anyone may ask for here.
+    pub fn max_ttl(&self) -> Duration {
+        self.max_ttl
+    }
+
+    /// The clock its leases run on.
+    pub fn clock(&self) -> Clock {
+        match self.engine {
+            Engine::File { .. } => Clock::Monotonic,
+            Engine::Redis(_) => Clock::Boottime,
+        }
+    }
+
+    /// What it is called in messages, without any secret.
+    pub fn display(&self) -> String {
+        match &self.engine {
+            Engine::File { dir, .. } => format!("the file store {}", dir.display()),
+            Engine::Redis(address) => address.display(),
+        }
+    }
+
+    /// Two URLs of one store share this; 16 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let identity = match &self.engine {
+            Engine::File { dir, .. } => format!("file {}", std::fs::canonicalize(dir).unwrap_or(dir.clone()).display()),
+            Engine::Redis(address) => address.identity(),
+        };
+        Sha256::digest(identity.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Where this host keeps its notes on the store's locks. A store that was chosen keeps its own; the others' notes
+    /// must outlive a reboot, as /run does not.
+    pub fn notes_dir(&self) -> Option<PathBuf> {
+        let state = || match geteuid().is_root() {
+            true => Some(PathBuf::from("/var/lib/vaultlock")),
+            false => default_dir().ok(),
+        };
+        match &self.engine {
+            Engine::File { dir, default: false } => Some(dir.join("notes")),
+            Engine::File { default: true, .. } => state().map(|state| state.join("notes/local")),
+            Engine::Redis(_) => state().map(|state| state.join("notes").join(self.fingerprint())),
+        }
+    }
+
+    /// The URL as the job may see it: without user and password.
+    pub fn for_job(&self) -> String {
+        let mut url = match &self.engine {
+            Engine::File { dir, .. } => format!("file://{}", percent_encoded(dir)),
+            Engine::Redis(address) => address.without_secrets(),
+        };
+        if self.max_ttl != DEFAULT_TTL {
+            url.push(if url.contains('?') { '&' } else { '?' });
+            url.push_str(&format!("max_ttl={}ms", self.max_ttl.as_millis()));
+        }
+        url
+    }
+
+    /// Whether it can't be reached without a user or password that [`Location::for_job`] leaves out.
+    pub fn has_secret(&self) -> bool {
+        match &self.engine {
+            Engine::File { .. } => false,
+            Engine::Redis(address) => address.has_secret(),
+        }
+    }
+}
+
+fn file(dir: &Path) -> Result<Engine, BadUrl> {
+    let dir = std::path::absolute(dir).map_err(|error| bad(format!("the store's path can't be resolved: {error}")))?;
+    Ok(Engine::File { dir, default: false })
+}
+
+fn from_file_url(url: &Url) -> Result<Engine, BadUrl> {
+    if let Some((unknown, _)) = url.query_pairs().next() {
+        return Err(bad(format!("a file store knows no parameter {unknown:?}: max_ttl is the only one")));
+    }
+    match url.to_file_path() {
+        Ok(dir) => file(&dir),
+        Err(()) => Err(bad("a file store is a directory of this host: write file:///dir, with three slashes")),
+    }
+}
+
+fn take_max_ttl(mut url: Url) -> Result<(Url, Duration), BadUrl> {
+    let mut max_ttl = None;
+    let mut rest = Vec::new();
+    for (key, value) in url.query_pairs() {
+        if key == "max_ttl" {
+            let parsed = crate::duration::parse(&value).map_err(|error| bad(format!("max_ttl in the store's URL: {error}")))?;
+            max_ttl = Some(parsed);
+        } else {
+            rest.push((key.into_owned(), value.into_owned()));
+        }
+    }
+    let max_ttl = max_ttl.unwrap_or(DEFAULT_TTL);
+    if !(SHORTEST_TTL..=LONGEST_TTL).contains(&max_ttl) {
+        let (shortest, longest) = (humantime::format_duration(SHORTEST_TTL), humantime::format_duration(LONGEST_TTL));
+        return Err(bad(format!("max_ttl in the store's URL must be from {shortest} to {longest}")));
+    }
+    url.set_query(None);
+    if !rest.is_empty() {
+        url.query_pairs_mut().extend_pairs(rest);
+    }
+    Ok((url, max_ttl))
+}
+
+fn percent_encoded(dir: &Path) -> String {
+    match Url::from_file_path(dir) {
+        Ok(url) => url.path().to_owned(),
+        Err(()) => dir.display().to_string(),
+    }
+}
+
+fn later(scheme: &str) -> BadUrl {
+    bad(format!("the engine {scheme}:// is not in this version yet: use file:///dir, redis://, rediss:// or redis+unix://"))
+}
+
+fn bad(text: impl Into<String>) -> BadUrl {
+    BadUrl(text.into())
+}

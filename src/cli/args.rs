@@ -1,0 +1,148 @@
+//! The words of the command line, typed and not yet understood: nothing here does anything.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use nix::sys::signal::Signal;
+
+use crate::duration;
+
+/// Run a job under a named lock. If the lease is lost the job is stopped, and it is dead before anyone else gets the lock.
+#[derive(Debug, Parser)]
+#[command(name = "vaultlock", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Global {
+    /// Where the lock lives: file:///dir or a path, redis://, rediss:// or redis+unix://. Else $VAULTLOCK_STORE, else the
+    /// file store of this user
+    #[arg(long, global = true, value_name = "URL")]
+    pub store: Option<String>,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more: who is waited for, when a store does not answer
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Hold the lock while a command runs
+    Run(Run),
+    /// Show who holds locks and who waits
+    Status(Status),
+    /// Print a completion script
+    Completions {
+        /// For this shell
+        shell: Shell,
+    },
+}
+
+/// `vaultlock run`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "vaultlock run [OPTIONS] NAME [--] COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME -c STRING")]
+#[command(after_long_help = EXIT_CODES)]
+pub struct Run {
+    /// The lock: 1 to 200 bytes of UTF-8 without control characters
+    pub name: String,
+    /// The command and its arguments. Options of vaultlock stand before it, never after
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    pub words: Vec<OsString>,
+
+    /// Do not wait: end with 75 at once if the lock is busy; the same as -w 0
+    #[arg(short, long, visible_alias = "nb", overrides_with = "wait")]
+    pub nonblock: bool,
+    /// Wait at most this long, then end with 75
+    #[arg(short, long, visible_alias = "timeout", value_name = "DUR", value_parser = duration::parse)]
+    pub wait: Option<Duration>,
+    /// The exit code for a lock that is busy
+    #[arg(short = 'E', long, value_name = "N", default_value_t = 75)]
+    pub conflict_exit_code: u8,
+    /// How long the lease outlives its last renewal [default: 30s, or the store's max_ttl]
+    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
+    pub ttl: Option<Duration>,
+    /// From the stop signal to SIGKILL, when the lease is lost [default: 5s, at most a quarter of the ttl]
+    #[arg(short, long, value_name = "DUR", value_parser = duration::parse)]
+    pub kill_after: Option<Duration>,
+    /// The stop signal, by name or number
+    #[arg(long, value_name = "SIG", default_value = "TERM", value_parser = signal)]
+    pub signal: Signal,
+    /// What becomes of processes the job leaves behind when it ends by itself
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Stragglers::Leave)]
+    pub stragglers: Stragglers,
+    /// What to do if the store can't be reached before the start: end with 125, end with 0, or run the job unlocked
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = IfUnavailable::Fail)]
+    pub if_unavailable: IfUnavailable,
+    /// Run the job in a PID namespace of its own: nothing it starts can outlive it
+    #[arg(long)]
+    pub isolate: bool,
+    /// Shown to whoever waits, such as a CI job's URL [default: user@host and the command's name]
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+    /// Run STRING through the shell ($SHELL, else /bin/sh) in place of COMMAND
+    #[arg(short, long, value_name = "STRING", allow_hyphen_values = true, conflicts_with = "words")]
+    pub command: Option<OsString>,
+}
+
+/// `vaultlock status`.
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    /// These locks; all that the store knows where none is named
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Print JSON: one object a lock, in a list unless one NAME was given
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stragglers {
+    /// They run on without the lock, which is said once
+    Leave,
+    /// The lock is kept until the last of them has ended
+    Wait,
+    /// They are killed
+    Kill,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IfUnavailable {
+    Fail,
+    Skip,
+    Run,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  the job's own   it ended by itself
+  128+n           it was ended by signal n
+  64              wrong words, or the lock is already held by an enclosing run
+  75              busy (-E changes it)
+  121             the lease was lost and the job was stopped
+  125             vaultlock itself failed: the store is unreachable, refuses or is damaged
+  126, 127        COMMAND can't be executed / was not found";
+
+fn signal(text: &str) -> Result<Signal, String> {
+    let upper = text.to_uppercase();
+    let named = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let found = match text.parse::<i32>() {
+        Ok(number) => Signal::try_from(number).ok(),
+        Err(_) => format!("SIG{named}").parse().ok(),
+    };
+    match found {
+        Some(Signal::SIGSTOP | Signal::SIGCONT | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU | Signal::SIGCHLD) => {
+            Err(format!("SIG{named} does not ask a job to end: use TERM, INT, HUP or KILL"))
+        }
+        Some(signal) => Ok(signal),
+        None => Err(format!("there is no signal {text:?}: use a name such as TERM, INT or HUP, or a number")),
+    }
+}

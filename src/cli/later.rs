@@ -1,0 +1,43 @@
+//! Words of the contract that this version does not have yet: refused with a clear word, never ignored.
+
+use anyhow::anyhow;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::exit::Exit;
+
+/// Verbs and options to come; each leaves this list when it arrives.
+pub const LATER: [&str; 38] = [
+    "acquire", "release", "check", "history", "break", "fence", "reserve", "turn", "extend", "doctor", "--config", "--watch",
+    "-s", "--shared", "-x", "--exclusive", "-j", "--slots", "--priority", "--aging", "--preempt", "--max-waiters", "--rate",
+    "--keep", "--supersede", "--group", "--max-run", "--min-hold", "--reservation", "--keys", "--key-window", "--guard",
+    "--metrics-file", "--on-lost", "--on-wait", "--health", "--health-every", "--while-pid",
+];
+
+/// Makes of clap's verdict what our users get: help and version on standard output, everything else a usage error.
+pub fn explain(error: clap::Error) -> Result<Exit, (Exit, anyhow::Error)> {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return super::print(error.render().to_string().as_bytes());
+    }
+    if let Some(word) = culprit(&error).filter(|word| LATER.contains(&word.as_str())) {
+        return Err((Exit::Usage, anyhow!("{word} is not in this version of vaultlock yet: vaultlock --help lists what is")));
+    }
+    let text = error.render().to_string();
+    let text = text.trim().strip_prefix("error: ").unwrap_or(text.trim()).to_owned();
+    Err((Exit::Usage, anyhow!(text)))
+}
+
+/// The word that clap stumbled over, without a value glued to it.
+fn culprit(error: &clap::Error) -> Option<String> {
+    let kind = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        _ => return None,
+    };
+    match error.get(kind) {
+        Some(ContextValue::String(word)) => {
+            let bare = word.split(['=', ' ']).next().unwrap_or(word);
+            Some(bare.to_owned())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,52 @@
+//! What was typed and what is printed: one file a verb.
+
+pub mod args;
+mod later;
+mod plan;
+mod status;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::{CommandFactory, Parser};
+
+use crate::exit::Exit;
+use crate::run;
+use args::{Args, Verb};
+
+/// Carries out a command line. Returns unless the job was started: then the process ends with it.
+///
+/// # Errors
+/// A chain of lower-case fragments that ends in what to do, and the code to end with.
+pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
+    let args = match Args::try_parse_from(&words) {
+        Ok(args) => args,
+        Err(error) => return later::explain(error),
+    };
+    match args.verb {
+        Verb::Run(typed) => run(typed, &args.global, &words),
+        Verb::Status(typed) => status::status(&typed, &args.global),
+        Verb::Completions { shell } => completions(shell),
+    }
+}
+
+fn run(typed: args::Run, global: &args::Global, words: &[OsString]) -> Result<Exit, (Exit, anyhow::Error)> {
+    let resolved = plan::resolve(typed, global, words)?;
+    run::run(resolved.plan, resolved.store, resolved.notes, resolved.console).map_err(|error| (Exit::Failed, error))
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Exit, (Exit, anyhow::Error)> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "vaultlock", &mut script);
+    print(&script)
+}
+
+/// Puts an answer on standard output.
+fn print(answer: &[u8]) -> Result<Exit, (Exit, anyhow::Error)> {
+    match io::stdout().write_all(answer) {
+        // Nobody reads on: `vaultlock status | head` is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
+        Err(error) => Err((Exit::Failed, anyhow::Error::new(error).context("can't write the answer"))),
+        Ok(()) => Ok(Exit::Success),
+    }
+}

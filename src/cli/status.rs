@@ -1,0 +1,222 @@
+//! `vaultlock status`: who holds a lock, who waits for it, and for how long the lease still has.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args::{self, Global};
+use super::{plan, print};
+use crate::exit::Exit;
+use crate::ledger::{Holder, Life, Listed, Mode, View};
+use crate::name::Name;
+use crate::shown::shown;
+use crate::store::{self, Store};
+
+/// How long the store may take to answer somebody who only looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+const WIDTH: usize = 60;
+
+/// Prints the locks that were named, or all.
+///
+/// # Errors
+/// A name that is none, or a store that does not answer, refuses or is damaged.
+pub fn status(typed: &args::Status, global: &Global) -> Result<Exit, (Exit, anyhow::Error)> {
+    let names: Result<Vec<Name>, _> = typed.names.iter().map(|name| Name::new(name)).collect();
+    let names = names.map_err(|error| (Exit::Usage, error.into()))?;
+    let location = plan::locate(global)?;
+    let mut store = location.open(PATIENCE);
+    let views = look(store.as_mut(), &names).map_err(|error| (Exit::Failed, error.into()))?;
+    let reports: Vec<Report> = views.iter().map(Report::new).collect();
+    if !typed.json {
+        return print(for_people(&reports).as_bytes());
+    }
+    let one = typed.names.len() == 1;
+    let json = if one { serde_json::to_string_pretty(&reports[0]) } else { serde_json::to_string_pretty(&reports) };
+    print(format!("{}\n", json.expect("a report is plain data with string keys")).as_bytes())
+}
+
+fn look(store: &mut dyn Store, names: &[Name]) -> Result<Vec<View>, store::Error> {
+    let names = if names.is_empty() { store.locks()? } else { names.to_vec() };
+    names.iter().map(|name| store.view(name, None)).collect()
+}
+
+/// One lock, as `--json` shows it. The keys are a promise; ids that could act as a claim are not in it.
+#[derive(Serialize)]
+struct Report {
+    name: String,
+    version: u64,
+    epoch: String,
+    as_of: String,
+    mode: Option<Mode>,
+    slots: u32,
+    holders: Vec<HolderRow>,
+    queue: Vec<QueueRow>,
+    waiting: usize,
+    reservations: Vec<()>,
+    keys: Vec<()>,
+}
+
+#[derive(Serialize)]
+struct HolderRow {
+    session: String,
+    fence: u64,
+    mode: Mode,
+    priority: i32,
+    label: String,
+    host: String,
+    pid: u32,
+    since: String,
+    /// Seconds until the lease ends if no beat comes; null where the lease ends with the process alone.
+    expires_in: Option<f64>,
+    alive: Option<bool>,
+    #[serde(skip)]
+    held_for: Duration,
+}
+
+#[derive(Serialize)]
+struct QueueRow {
+    position: usize,
+    session: String,
+    mode: Mode,
+    priority: i32,
+    label: String,
+    host: String,
+    pid: u32,
+    since: String,
+    alive: Option<bool>,
+    #[serde(skip)]
+    waited: Duration,
+}
+
+impl Report {
+    fn new(view: &View) -> Report {
+        let ledger = &view.ledger;
+        Report {
+            name: ledger.name.clone(),
+            version: ledger.version,
+            epoch: view.epoch.clone(),
+            as_of: view.now.rfc3339(),
+            mode: ledger.holders.first().map(|holder| holder.mode),
+            slots: ledger.holders.first().map_or(1, |holder| holder.slots),
+            holders: ledger.holders.iter().map(|holder| HolderRow::new(holder, view)).collect(),
+            queue: view.waiters().enumerate().map(|(at, listed)| QueueRow::new(at + 1, listed, view)).collect(),
+            waiting: view.waiting,
+            reservations: Vec::new(),
+            keys: Vec::new(),
+        }
+    }
+}
+
+impl HolderRow {
+    fn new(holder: &Holder, view: &View) -> HolderRow {
+        let life = view.ticket(&holder.id).map(|listed| listed.life);
+        let expires_in = match life {
+            Some(Life::Beat { quiet: Some(quiet), .. }) => {
+                Some(holder.ttl().min(view.max_ttl).saturating_sub(quiet).as_secs_f64())
+            }
+            _ => None,
+        };
+        HolderRow {
+            session: holder.id.session(),
+            fence: holder.fence,
+            mode: holder.mode,
+            priority: holder.priority,
+            label: holder.who.label.clone(),
+            host: holder.who.host.clone(),
+            pid: holder.who.pid,
+            since: holder.since.rfc3339(),
+            expires_in,
+            alive: alive(life),
+            held_for: view.now.since(holder.since),
+        }
+    }
+}
+
+impl QueueRow {
+    fn new(position: usize, listed: &Listed, view: &View) -> QueueRow {
+        let ticket = &listed.ticket;
+        QueueRow {
+            position,
+            session: ticket.id.session(),
+            mode: ticket.mode,
+            priority: ticket.priority,
+            label: ticket.who.label.clone(),
+            host: ticket.who.host.clone(),
+            pid: ticket.who.pid,
+            since: listed.at.rfc3339(),
+            alive: alive(Some(listed.life)),
+            waited: view.now.since(listed.at),
+        }
+    }
+}
+
+/// Whether the store knows; only watching could tell where it counts beats.
+fn alive(life: Option<Life>) -> Option<bool> {
+    match life? {
+        Life::Alive => Some(true),
+        Life::Dead => Some(false),
+        Life::Beat { .. } => None,
+    }
+}
+
+fn for_people(reports: &[Report]) -> String {
+    let mut out = String::new();
+    for report in reports {
+        let _ = writeln!(out, "{}", summary(report));
+        for holder in &report.holders {
+            let _ = writeln!(out, "  held    {}", held(holder));
+        }
+        for waiter in &report.queue {
+            let _ = writeln!(out, "  {:>4}.   {}", waiter.position, queued(waiter));
+        }
+        if report.waiting > report.queue.len() {
+            let _ = writeln!(out, "          and {} more", report.waiting - report.queue.len());
+        }
+    }
+    out
+}
+
+fn summary(report: &Report) -> String {
+    let name = shown(&report.name, 200);
+    match (report.holders.len(), report.waiting) {
+        (0, 0) => format!("{name}: free"),
+        (0, waiting) => format!("{name}: free, {waiting} waiting"),
+        (_, 0) => format!("{name}: held"),
+        (_, waiting) => format!("{name}: held, {waiting} waiting"),
+    }
+}
+
+fn held(holder: &HolderRow) -> String {
+    let lease = match (holder.alive, holder.expires_in) {
+        (Some(false), _) => "its processes are gone".to_owned(),
+        (Some(true), _) => "alive".to_owned(),
+        (None, Some(left)) => format!("lease ends in {left:.0}s unless renewed"),
+        (None, None) => "lease unknown".to_owned(),
+    };
+    format!(
+        "{} (host {}, pid {}) for {}, fence {}, session {}, {lease}",
+        shown(&holder.label, WIDTH),
+        shown(&holder.host, WIDTH),
+        holder.pid,
+        whole(holder.held_for),
+        holder.fence,
+        holder.session,
+    )
+}
+
+fn queued(waiter: &QueueRow) -> String {
+    let gone = if waiter.alive == Some(false) { ", its processes are gone" } else { "" };
+    format!(
+        "{} (host {}, pid {}) waits for {}, session {}{gone}",
+        shown(&waiter.label, WIDTH),
+        shown(&waiter.host, WIDTH),
+        waiter.pid,
+        whole(waiter.waited),
+        waiter.session,
+    )
+}
+
+fn whole(span: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
+}

@@ -1,0 +1,204 @@
+//! The sentry: passes signals on to the worker, follows the job's stops, and ends everything when the worker dies or
+//! does not renew in time. One thread; it allocates nothing, so that it works when memory is short.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::signal::Signal;
+
+use crate::job::kernel::{self, Whom, kill};
+use crate::job::page::{Ladder, Page};
+use crate::job::signals::{is_pending, undergo};
+use crate::job::terminal::Terminal;
+use crate::job::wire::{self, Heard, Message};
+use crate::job::{FAILED, LOST, Verdict, tree};
+use crate::time::Tick;
+
+const LATE: &[u8] = b"vaultlock: the worker did not renew in time; the job was killed\n";
+const LATE_WITHOUT_JOB: &[u8] = b"vaultlock: the worker did not renew in time; no job was running\n";
+const DEAD: &[u8] = b"vaultlock: the worker died; the job was killed\n";
+const DEAD_BEFORE: &[u8] = b"vaultlock: the worker died before the job started\n";
+const SURVIVORS: &[u8] = b"vaultlock: some processes of the job could not be killed: they belong to another user\n";
+
+pub(super) struct Sentry {
+    pub(super) page: &'static Page,
+    pub(super) ladder: Ladder,
+    pub(super) stop: Signal,
+    pub(super) terminal: Option<Terminal>,
+    pub(super) worker: i32,
+    pub(super) signals: OwnedFd,
+    pub(super) timer: OwnedFd,
+    pub(super) from_worker: OwnedFd,
+    pub(super) to_worker: OwnedFd,
+}
+
+/// Stands by until the worker has said how to end.
+pub(super) fn stand(sentry: Sentry) -> ! {
+    // Without this orphans would go past us to init; every kernel since 3.4 can.
+    if kernel::become_subreaper().is_err() {
+        sentry.worker_died();
+    }
+    // The last signal taken, to tell a Ctrl-C that only the job got from an INT that we were sent ourselves.
+    let mut interrupted = 0;
+    loop {
+        let fds = [sentry.from_worker.as_raw_fd(), sentry.signals.as_raw_fd(), sentry.timer.as_raw_fd()];
+        let Ok([message, signal, time]) = kernel::poll(fds, -1) else { sentry.worker_died() };
+        if message {
+            sentry.obey(interrupted);
+        } else if signal {
+            while let Some(signal) = kernel::next_signal(sentry.signals.as_fd()) {
+                if signal == libc::SIGINT || signal == libc::SIGQUIT {
+                    interrupted = signal;
+                }
+                sentry.take(signal);
+            }
+        } else if time {
+            sentry.watch_deadline();
+        }
+    }
+}
+
+impl Sentry {
+    /// One message of the worker's.
+    fn obey(&self, interrupted: i32) {
+        match wire::hear_worker(&self.from_worker) {
+            Heard::Nothing => {}
+            Heard::One(Message::Armed) => self.watch_deadline(),
+            Heard::One(Message::Stopped(signal)) => self.follow_stop(signal),
+            Heard::One(Message::Verdict(verdict)) => self.end(verdict, interrupted),
+            Heard::Death => self.worker_died(),
+        }
+    }
+
+    fn take(&self, signal: i32) {
+        match signal {
+            // The end-of-file says it too, but not while a child of the worker holds the pipe before its exec.
+            libc::SIGCHLD => {
+                if kernel::look(Whom::One(self.worker)).is_some() && !self.has_message() {
+                    self.worker_died();
+                }
+            }
+            libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
+                wire::pass(&self.to_worker, libc::SIGTSTP);
+                undergo(kernel::pid(), signal);
+                self.go_on(libc::SIGTSTP);
+            }
+            libc::SIGCONT => {
+                if let (Some(terminal), Some(group)) = (&self.terminal, self.page.group()) {
+                    terminal.lend(group);
+                }
+                wire::pass(&self.to_worker, libc::SIGCONT);
+            }
+            _ => wire::pass(&self.to_worker, signal),
+        }
+    }
+
+    fn has_message(&self) -> bool {
+        kernel::poll([self.from_worker.as_raw_fd()], 0).is_ok_and(|[message]| message)
+    }
+
+    /// The job was stopped: be stopped the same way, so that the shell shows a stopped job and takes over.
+    fn follow_stop(&self, signal: i32) {
+        let (Some(terminal), Some(group)) = (&self.terminal, self.page.group()) else { return };
+        if is_pending(libc::SIGCONT) {
+            return;
+        }
+        terminal.take_back(group);
+        // Nobody can stop on SIGSTOP's terms: in a group without a shell nothing would ever wake us.
+        let signal = if signal == libc::SIGSTOP { libc::SIGTSTP } else { signal };
+        undergo(0, signal);
+        self.go_on(signal);
+    }
+
+    /// After a stop, or where there was none because our group has no shell to continue it. Then the job goes on too; one
+    /// that wants the terminal from the background would only stop again, and gets what the kernel sends to stopped
+    /// groups that nobody can continue (setpgid(2)): a hangup first.
+    fn go_on(&self, signal: i32) {
+        if is_pending(libc::SIGCONT) {
+            return;
+        }
+        if signal != libc::SIGTSTP {
+            wire::pass(&self.to_worker, libc::SIGHUP);
+        }
+        self.take(libc::SIGCONT);
+    }
+
+    /// Looks whether the deadline has come, acts on it, and sets the timer to the next moment.
+    fn watch_deadline(&self) {
+        let next = match self.page.sent() {
+            None => Tick::NEVER,
+            Some(sent) => self.act(sent),
+        };
+        kernel::set_alarm(self.timer.as_fd(), next);
+    }
+
+    fn act(&self, sent: Tick) -> Tick {
+        let now = self.ladder.clock.now();
+        let kill_at = match self.page.killing() {
+            true => self.ladder.patience(sent),
+            false => self.ladder.sentry_kill(sent),
+        };
+        if now >= kill_at {
+            let line = if self.page.old_group().is_some() { LATE } else { LATE_WITHOUT_JOB };
+            self.lose(LOST, line);
+        }
+        if now < self.ladder.sentry_stop(sent) {
+            return self.ladder.sentry_stop(sent);
+        }
+        self.page.stop(self.stop as i32);
+        kill_at
+    }
+
+    fn worker_died(&self) -> ! {
+        match self.page.old_group().is_none() && self.page.sent().is_none() {
+            true => self.lose(FAILED, DEAD_BEFORE),
+            false => self.lose(LOST, DEAD),
+        }
+    }
+
+    /// Kills the job and everything below us, and exits.
+    fn lose(&self, code: u8, line: &[u8]) -> ! {
+        self.page.signal(libc::SIGKILL);
+        kill(self.worker, libc::SIGKILL);
+        let gone = tree::sweep();
+        self.take_terminal_back();
+        kernel::write(libc::STDERR_FILENO, line);
+        if !gone {
+            kernel::write(libc::STDERR_FILENO, SURVIVORS);
+        }
+        kernel::leave(code)
+    }
+
+    /// Ends as the worker said.
+    fn end(&self, verdict: Verdict, interrupted: i32) -> ! {
+        // It has nothing left to do. Wait, so that its descriptors (a lock's) are closed when our caller goes on.
+        kill(self.worker, libc::SIGKILL);
+        kernel::await_death(Whom::One(self.worker));
+        let typed = self.was_with_job();
+        self.take_terminal_back();
+        if let Verdict::Signal(signal @ (libc::SIGINT | libc::SIGQUIT)) = verdict
+            && typed
+            && signal != interrupted
+        {
+            die_of(signal);
+        }
+        kernel::leave(verdict.code())
+    }
+
+    fn was_with_job(&self) -> bool {
+        self.terminal.as_ref().zip(self.page.old_group()).is_some_and(|(terminal, group)| terminal.is_with(group))
+    }
+
+    fn take_terminal_back(&self) {
+        if let (Some(terminal), Some(group)) = (&self.terminal, self.page.old_group()) {
+            terminal.take_back(group);
+        }
+    }
+}
+
+/// Dies of `signal` with our whole group, as if the terminal had sent it to us. Returns if we ignore it.
+fn die_of(signal: i32) {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is live and initialised. The core would be vaultlock's, not the job's.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+    undergo(0, signal);
+}

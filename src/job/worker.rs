@@ -1,0 +1,349 @@
+//! The worker's view: what happens to the job, and what may be done to it.
+
+use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::job::kernel::{self, Change, Whom, kill};
+use crate::job::page::{Deadline, Ladder, Page};
+use crate::job::signals::{self, Inherited};
+use crate::job::spawn::{self, Started};
+use crate::job::terminal::Terminal;
+use crate::job::wire::{self, Heard, Message, ToSentry};
+use crate::job::{Command, End, Event, SpawnError, Verdict, tree};
+use crate::time::Tick;
+
+/// Another name than the sentry's: `killall vaultlock` must not hit both at once.
+const NAME: &std::ffi::CStr = c"vaultlock-w";
+
+/// The worker. It stays on the thread that [`super::split`] returned on: the kernel kills the job when the thread that
+/// started it ends (prctl(2), PR_SET_PDEATHSIG).
+pub struct Worker {
+    page: &'static Page,
+    stop: Signal,
+    terminal: Option<Terminal>,
+    inherited: Inherited,
+    sentry: i32,
+    from_sentry: OwnedFd,
+    to_sentry: ToSentry,
+    /// SIGCHLD.
+    children: OwnedFd,
+    timer: OwnedFd,
+    deadline: Deadline,
+    state: State,
+    one_thread: PhantomData<*const ()>,
+}
+
+/// What split() hands over.
+pub(super) struct Parts {
+    pub(super) page: &'static Page,
+    pub(super) ladder: Ladder,
+    pub(super) stop: Signal,
+    pub(super) terminal: Option<Terminal>,
+    pub(super) inherited: Inherited,
+    pub(super) sentry: i32,
+    pub(super) from_sentry: OwnedFd,
+    pub(super) to_sentry: OwnedFd,
+}
+
+#[derive(Default)]
+struct State {
+    started: Option<Started>,
+    /// The job's leader has been reaped, its number is free.
+    reaped: bool,
+    end: Option<End>,
+    told_end: bool,
+    told_alone: bool,
+    sentry_died: bool,
+    /// The sentry is stopped, or about to be: it needs no word about the job's stop.
+    sentry_stopped: bool,
+}
+
+impl Worker {
+    pub(super) fn begin(parts: Parts) -> io::Result<Worker> {
+        kernel::set_group(0, 0);
+        kernel::become_subreaper()?;
+        // SAFETY: the name is a C string of at most 15 bytes.
+        unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) };
+        let killer = kernel::Killer::new(parts.ladder.clock)?;
+        let to_sentry = ToSentry::new(parts.to_sentry);
+        Ok(Worker {
+            page: parts.page,
+            stop: parts.stop,
+            terminal: parts.terminal,
+            inherited: parts.inherited,
+            sentry: parts.sentry,
+            from_sentry: parts.from_sentry,
+            children: kernel::signal_fd(&signals::set_of(&[libc::SIGCHLD]))?,
+            timer: kernel::alarm_fd(parts.ladder.clock)?,
+            deadline: Deadline::new(parts.page, parts.ladder, killer, to_sentry.clone()),
+            to_sentry,
+            state: State::default(),
+            one_thread: PhantomData,
+        })
+    }
+
+    /// The deadline, for the heartbeat thread.
+    pub fn deadline(&self) -> Deadline {
+        self.deadline.clone()
+    }
+
+    /// Waits for the next event. None when `bell` is readable (it is not read) or `until` has come.
+    ///
+    /// # Errors
+    /// When the kernel can't wait, for want of memory.
+    pub fn next(&mut self, bell: BorrowedFd, until: Tick) -> io::Result<Option<Event>> {
+        kernel::set_alarm(self.timer.as_fd(), until);
+        loop {
+            if let Some(event) = self.look_at_sentry().or_else(|| self.look_at_job()) {
+                return Ok(Some(event));
+            }
+            let sentry = if self.state.sentry_died { -1 } else { self.from_sentry.as_raw_fd() };
+            let fds = [sentry, self.children.as_raw_fd(), bell.as_raw_fd(), self.timer.as_raw_fd()];
+            let [from_sentry, children, bell, timer] = kernel::poll(fds, -1)?;
+            if children {
+                self.drain_children();
+            }
+            if !from_sentry && !children && (bell || timer) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Starts the job; returns when its program runs. Once only.
+    ///
+    /// # Errors
+    /// [`SpawnError`] says which exit code it deserves. Nothing runs then.
+    ///
+    /// # Panics
+    /// When called a second time after a success.
+    pub fn spawn(&mut self, command: &Command) -> Result<(), SpawnError> {
+        assert!(self.state.started.is_none(), "one worker starts one job");
+        let started = spawn::start(command, &self.inherited, self.terminal.as_ref(), self.page, self.children.as_fd())?;
+        self.state.started = Some(started);
+        Ok(())
+    }
+
+    /// Sends a signal to the job's whole process group, if there is still one.
+    pub fn signal(&self, signal: Signal) {
+        self.page.signal(signal as i32);
+    }
+
+    /// At the deadline: sends the stop signal given to [`super::split`], unless it was sent, by us or the sentry.
+    /// Wakes a stopped job for it.
+    pub fn stop(&self) {
+        self.page.stop(self.stop as i32);
+    }
+
+    /// Whether the stop signal of the deadline has gone out. The sentry may have sent it while this process was frozen:
+    /// the lease may have been renewed since, but the job has been told to end.
+    pub fn stop_sent(&self) -> bool {
+        self.page.stop_sent()
+    }
+
+    /// The job's processes other than the job itself that would outlive it now. Only those that are children of the
+    /// worker: complete once the job has ended.
+    pub fn stragglers(&self) -> Vec<i32> {
+        let mut found = Vec::new();
+        tree::each_child(&mut |pid| {
+            if !self.is_leader(pid) && kernel::look(Whom::One(pid)).is_none() {
+                found.push(pid);
+            }
+        });
+        found
+    }
+
+    /// SIGKILL to the job's group and to every descendant until none is left; then disarms the deadline for good.
+    ///
+    /// While the deadline is armed `within` is cut to half of the time between kill and dead line (less a margin):
+    /// later than that the sentry kills this process too.
+    ///
+    /// # Errors
+    /// The processes that lived on for `within`: another user's, or in an uninterruptible sleep. The deadline stays armed.
+    pub fn kill_tree(&mut self, within: Duration) -> Result<(), Vec<i32>> {
+        let within = self.deadline.begin_killing().map_or(within, |most| most.min(within));
+        let end = Instant::now() + within;
+        self.page.signal(libc::SIGKILL);
+        loop {
+            self.drain_children();
+            let survivors = self.kill_children();
+            if survivors.is_empty() {
+                break;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(survivors);
+            }
+            // Rounded up: a wait of zero would be a busy loop.
+            let millis = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
+            let _ = kernel::poll([self.children.as_raw_fd()], millis);
+        }
+        self.reap_job();
+        self.deadline.close();
+        Ok(())
+    }
+
+    /// Tells the sentry that the job was stopped. It stops itself the same way, and continues by [`Event::Signal`] CONT.
+    pub fn job_stopped(&mut self, signal: Signal) {
+        if !self.state.sentry_stopped && self.terminal.is_some() {
+            self.state.sentry_stopped = true;
+            self.to_sentry.tell(Message::Stopped(signal as i32));
+        }
+    }
+
+    /// Gives the verdict to the sentry and exits. Processes that still run are left to themselves.
+    pub fn finish(mut self, verdict: Verdict) -> ! {
+        // An error has nowhere to go: whoever read our output has left.
+        let _ = io::stdout().flush();
+        let _ = io::stderr().flush();
+        if !self.state.sentry_died {
+            self.to_sentry.tell(Message::Verdict(verdict));
+            self.wake_sentry();
+        }
+        if kernel::parent() != self.sentry
+            && let (Some(terminal), Some(group)) = (&self.terminal, self.page.old_group())
+        {
+            terminal.take_back(group);
+        }
+        kernel::leave(verdict.code())
+    }
+
+    fn look_at_sentry(&mut self) -> Option<Event> {
+        if self.state.sentry_died {
+            return None;
+        }
+        match wire::hear_sentry(&self.from_sentry) {
+            Heard::Nothing => None,
+            Heard::Death => {
+                self.state.sentry_died = true;
+                Some(Event::SentryDied)
+            }
+            Heard::One(signal) => {
+                match signal {
+                    libc::SIGTSTP => self.state.sentry_stopped = true,
+                    libc::SIGCONT => self.state.sentry_stopped = false,
+                    _ => {}
+                }
+                Signal::try_from(signal).ok().map(Event::Signal)
+            }
+        }
+    }
+
+    fn look_at_job(&mut self) -> Option<Event> {
+        if self.state.end.is_none() {
+            if let Some(event) = self.next_stop() {
+                return Some(event);
+            }
+            self.reap_until_job();
+        }
+        let end = self.state.end?;
+        if self.is_isolated() {
+            // The namespace's init can't die before the job is reaped; it takes all the others with it.
+            self.kill_init();
+            self.reap_job();
+        }
+        if self.state.told_alone || (self.state.told_end && !self.is_alone()) || (self.is_isolated() && !self.is_alone()) {
+            return None;
+        }
+        if !self.state.told_end {
+            self.state.told_end = true;
+            return Some(Event::Ended(end));
+        }
+        self.state.told_alone = true;
+        self.deadline.close();
+        Some(Event::Alone)
+    }
+
+    fn next_stop(&mut self) -> Option<Event> {
+        let change = kernel::next_stop(self.state.started?.job)?;
+        let Some(signal) = change.stop() else {
+            // Somebody continued the job behind the sentry's back.
+            self.wake_sentry();
+            return Some(Event::Continued);
+        };
+        Signal::try_from(signal).ok().map(Event::Stopped)
+    }
+
+    /// Reaps orphans until the job's leader turns up dead; that one stays, for its number is the group's.
+    fn reap_until_job(&mut self) {
+        while let Some(change) = kernel::look(Whom::Any) {
+            if self.is_leader(change.pid) {
+                self.state.end = Some(change.end());
+                return;
+            }
+            kernel::reap(Whom::One(change.pid));
+        }
+    }
+
+    /// Reaps what is dead and says whether nothing else lives.
+    fn is_alone(&self) -> bool {
+        let mut alone = true;
+        tree::each_child(&mut |pid| {
+            alone &= self.is_leader(pid) || kernel::reap(Whom::One(pid)).is_some() || !kernel::kill(pid, 0);
+        });
+        alone
+    }
+
+    /// One round: kills every child, reaps the dead ones except the leader, lists those that were alive.
+    fn kill_children(&mut self) -> Vec<i32> {
+        if self.is_isolated() {
+            self.kill_init();
+            self.reap_until_job();
+            if self.state.end.is_some() {
+                self.reap_job();
+            }
+        }
+        let mut alive = Vec::new();
+        tree::each_child(&mut |pid| {
+            if self.is_leader(pid) && kernel::look(Whom::One(pid)).is_some() {
+                return;
+            }
+            if !self.is_leader(pid) && kernel::reap(Whom::One(pid)).is_some() {
+                return;
+            }
+            kill(pid, libc::SIGKILL);
+            alive.push(pid);
+        });
+        alive
+    }
+
+    fn kill_init(&self) {
+        if let Some(init) = self.state.started.and_then(|started| started.init) {
+            kill(init, libc::SIGKILL);
+        }
+    }
+
+    fn reap_job(&mut self) {
+        if let Some(started) = self.state.started
+            && !self.state.reaped
+        {
+            self.page.forget_group();
+            self.state.reaped = true;
+            let dead: Option<Change> = kernel::await_death(Whom::One(started.job));
+            self.state.end = self.state.end.or(dead.map(Change::end));
+        }
+    }
+
+    /// The sentry can take no verdict, and the shell sees no progress, while it is stopped.
+    fn wake_sentry(&mut self) {
+        if self.state.sentry_stopped && kernel::parent() == self.sentry {
+            kill(self.sentry, libc::SIGCONT);
+            self.state.sentry_stopped = false;
+        }
+    }
+
+    fn is_isolated(&self) -> bool {
+        self.state.started.is_some_and(|started| started.init.is_some())
+    }
+
+    fn is_leader(&self, pid: i32) -> bool {
+        !self.state.reaped && self.state.started.is_some_and(|started| started.job == pid)
+    }
+
+    fn drain_children(&self) {
+        while kernel::next_signal(self.children.as_fd()).is_some() {}
+    }
+}

@@ -1,0 +1,242 @@
+//! What `run` tells its user, on standard error alone: nothing when all goes well.
+
+use std::io::{IsTerminal, Write, stderr};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::guard::{IfUnavailable, Reason, Saying};
+use crate::ledger::{Holder, StopReason, Why};
+use crate::name::Name;
+use crate::session::{Loss, Standing};
+use crate::shown::shown;
+use crate::time::{Clock, Tick, Wall};
+
+/// The line of a waiter shows seconds, so it is drawn once a second.
+const REDRAW: Duration = Duration::from_secs(1);
+const LABEL_WIDTH: usize = 60;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+/// The voice of one run.
+pub struct Console {
+    verbosity: Verbosity,
+    lock: String,
+    store: String,
+    bar: Option<ProgressBar>,
+    waiting: Option<Waiting>,
+}
+
+struct Waiting {
+    standing: Standing,
+    seen: Tick,
+    since: Tick,
+}
+
+impl Console {
+    /// `store` is what the store is called in messages, without any secret.
+    pub fn new(verbosity: Verbosity, lock: &Name, store: String) -> Console {
+        Console { verbosity, lock: shown(lock.as_str(), 200), store, bar: None, waiting: None }
+    }
+
+    pub fn say(&mut self, saying: Saying) {
+        match saying {
+            Saying::Waiting(standing) => self.waiting(standing),
+            Saying::WaitOver => self.wait_over(),
+            Saying::Trouble(text) => self.detail(&format!("{}: {text}; trying again", self.store)),
+            Saying::Recovered => self.detail(&format!("{} answers again", self.store)),
+            Saying::Busy(standing) => self.note(&self.busy(standing)),
+            Saying::Stopped(why) => self.note(&format!("{}: {} while it waited", self.lock, stopped(why))),
+            Saying::LeftBehind(pids) => self.note(&format!(
+                "{}: the job left processes behind ({}), which run on without the lock; --stragglers wait or kill changes that",
+                self.lock,
+                numbers(&pids)
+            )),
+            Saying::Unreleased(trouble) => self.note(&format!(
+                "{}: the job is done, but the lock could not be given back and stays until its lease ends: {trouble}",
+                self.lock
+            )),
+            Saying::Lost(reason) => self.error(&format!("lost {}: {}; stopping the job", self.lock, self.reason(reason))),
+            Saying::Unkillable(pids) => self.error(&format!(
+                "{}: can't end processes {}; the lock is kept until they are gone: end them by hand",
+                self.lock,
+                numbers(&pids)
+            )),
+            Saying::Unavailable(trouble, policy) => self.unavailable(&trouble, policy),
+            Saying::Failed(trouble) => self.error(&trouble),
+        }
+    }
+
+    /// An error that ends the run; it is said whatever the verbosity.
+    pub fn error(&mut self, text: &str) {
+        self.clear();
+        self.line(text);
+    }
+
+    /// When the waiting line wants to be drawn again.
+    pub fn redraw_at(&self) -> Tick {
+        match (&self.bar, &self.waiting) {
+            (Some(_), Some(_)) => Clock::Monotonic.now() + REDRAW,
+            _ => Tick::NEVER,
+        }
+    }
+
+    pub fn redraw(&self) {
+        if let (Some(bar), Some(waiting)) = (&self.bar, &self.waiting) {
+            bar.set_message(self.waiting_line(waiting));
+        }
+    }
+
+    fn waiting(&mut self, standing: Standing) {
+        let now = Clock::Monotonic.now();
+        let first = self.waiting.is_none();
+        let since = self.waiting.as_ref().map_or(now, |waiting| waiting.since);
+        let moved = self.waiting.as_ref().is_none_or(|waiting| waiting.standing.ahead != standing.ahead);
+        let waiting = Waiting { standing, seen: now, since };
+        if first && self.verbosity > Verbosity::Quiet && stderr().is_terminal() {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_style(ProgressStyle::with_template("{msg}").expect("a template without options"));
+            self.bar = Some(bar);
+        }
+        if self.bar.is_none() && moved {
+            self.detail(&format!("waiting: {}", self.waiting_line(&waiting)));
+        }
+        self.waiting = Some(waiting);
+        self.redraw();
+    }
+
+    fn wait_over(&mut self) {
+        self.clear();
+        self.waiting = None;
+    }
+
+    fn waiting_line(&self, waiting: &Waiting) -> String {
+        let now = Clock::Monotonic.now();
+        let later = now.since(waiting.seen);
+        let standing = &waiting.standing;
+        let what = match standing.why {
+            Why::Unsure => {
+                let left = Clock::Boottime.now().until(standing.until).max(Duration::from_secs(1));
+                format!(
+                    "{} has not been up long enough to know every holder; waiting up to {} more (fresh=true in the store's URL \
+                     skips this for a new server)",
+                    self.store,
+                    span(left)
+                )
+            }
+            Why::Held | Why::Queued => held_by(&standing.holders, Wall(standing.now.0 + later.as_millis() as u64)),
+        };
+        let ahead = match standing.ahead {
+            0 => "next in line".to_owned(),
+            1 => "1 ahead of me".to_owned(),
+            ahead => format!("{ahead} ahead of me"),
+        };
+        format!("{}: {what}; {ahead}, waited {}", self.lock, span(now.since(waiting.since)))
+    }
+
+    fn busy(&self, standing: Option<Standing>) -> String {
+        let Some(standing) = standing else { return format!("{} is busy", self.lock) };
+        match standing.why {
+            Why::Queued if standing.holders.is_empty() && standing.ahead == 0 => format!("{} is busy", self.lock),
+            _ => format!("{} is busy: {}", self.lock, held_by(&standing.holders, standing.now)),
+        }
+    }
+
+    fn reason(&self, reason: Reason) -> String {
+        match reason {
+            Reason::Lapsed { unrenewed, trouble } if trouble.is_empty() => {
+                format!("no renewal for {} (vaultlock was stopped or starved)", span(unrenewed))
+            }
+            Reason::Lapsed { unrenewed, trouble } => format!("no renewal for {} ({trouble})", span(unrenewed)),
+            Reason::Loss(Loss::Forgotten) => format!("{} forgot it (restarted without its data, or wiped)", self.store),
+            Reason::Loss(Loss::Swept) => "it was taken away while this host did not answer".to_owned(),
+            Reason::Loss(Loss::Stopped(why)) => stopped(why).to_owned(),
+        }
+    }
+
+    fn unavailable(&mut self, trouble: &str, policy: IfUnavailable) {
+        match policy {
+            IfUnavailable::Fail => self.error(&format!("{trouble}: the job was not run")),
+            IfUnavailable::Skip => self.note(&format!("{trouble}: the job was skipped (--if-unavailable skip)")),
+            IfUnavailable::Run => {
+                self.error(&format!("{trouble}: RUNNING THE JOB WITHOUT THE LOCK (--if-unavailable run)"));
+            }
+        }
+    }
+
+    /// Said with -v alone.
+    fn detail(&self, text: &str) {
+        if self.verbosity >= Verbosity::Verbose && self.bar.is_none() {
+            self.line(text);
+        }
+    }
+
+    /// Said unless -q.
+    fn note(&self, text: &str) {
+        if self.verbosity >= Verbosity::Normal {
+            self.clear_line();
+            self.line(text);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.clear_line();
+        self.bar = None;
+    }
+
+    fn clear_line(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        // Whoever read our standard error may be gone; the job matters more.
+        let _ = writeln!(stderr(), "vaultlock: {text}");
+    }
+}
+
+/// Who holds the lock and since when, for people.
+fn held_by(holders: &[Holder], now: Wall) -> String {
+    let Some(first) = holders.first() else { return "another waiter goes first".to_owned() };
+    let who = shown(&first.who.label, LABEL_WIDTH);
+    let host = shown(&first.who.host, LABEL_WIDTH);
+    let age = span(now.since(first.since));
+    let others = match holders.len() {
+        1 => String::new(),
+        more => format!(" and {} more", more - 1),
+    };
+    format!("held by {who} (host {host}, pid {}) for {age}{others}", first.who.pid)
+}
+
+fn stopped(why: StopReason) -> &'static str {
+    match why {
+        StopReason::Preempted => "it was taken by preemption",
+        StopReason::Broken => "it was broken by an operator",
+        StopReason::Superseded => "it was superseded",
+        StopReason::Reserved => "a reservation began",
+    }
+}
+
+fn numbers(pids: &[i32]) -> String {
+    let mut shown: Vec<String> = pids.iter().take(5).map(i32::to_string).collect();
+    if pids.len() > shown.len() {
+        shown.push("…".to_owned());
+    }
+    shown.join(", ")
+}
+
+/// A span of time to the second, or to the millisecond below one.
+fn span(span: Duration) -> String {
+    let rounded = match span.as_secs() {
+        0 => Duration::from_millis(span.as_millis() as u64),
+        seconds => Duration::from_secs(seconds),
+    };
+    humantime::format_duration(rounded).to_string()
+}

@@ -1,0 +1,475 @@
+//! What is to happen to the job: events in, orders out. Pure: it is told the time, and does nothing itself.
+//!
+//! The rules it keeps: no job starts later than its deadline allows; a lost lease means the stop signal, then SIGKILL,
+//! and late wake-ups kill at once; the lock is given back only when the job is confirmed dead.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::exit::Exit;
+use crate::job::{End, Event as JobEvent, Verdict};
+use crate::ledger::StopReason;
+use crate::session::{Ending, Loss, News, Standing};
+use crate::time::Tick;
+use crate::timing::Timing;
+
+/// How long a withdrawal may take before the user is let go; the ticket then lapses by itself.
+const WITHDRAWAL: Duration = Duration::from_secs(1);
+/// From one attempt to kill what would not die to the next.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a job may leave behind at a clean end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stragglers {
+    Leave,
+    Wait,
+    Kill,
+}
+
+/// What to do when the store can't be reached before the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfUnavailable {
+    Fail,
+    /// End well without having run the job.
+    Skip,
+    /// Run it without the lock.
+    Run,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    Job(JobEvent),
+    News(News),
+    /// The session is over.
+    Ended(Ending),
+    /// The job could not be started, and this is the code to end with.
+    NotStarted(Exit),
+    /// Every process of the job is gone, or these are still there.
+    Killed(Result<(), Vec<i32>>),
+    /// The job left these behind.
+    LeftBehind(Vec<i32>),
+    /// The sentry sent the stop signal at the deadline, while this process was frozen: renewed since or not, the job has
+    /// been told to end.
+    SentryStopped,
+    /// The job can't be watched any longer.
+    Blind,
+    /// The moment asked for has come.
+    Time,
+}
+
+/// What to do, in this order.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub enum Order {
+    /// The lease now hangs on a beat sent then.
+    Arm(Tick),
+    /// Start the job, with this fence; with none it runs without the lock.
+    Start { fence: Option<u64> },
+    /// To the job's whole group.
+    Signal(Signal),
+    /// The stop signal, once, and awake the job for it.
+    Stop,
+    /// SIGKILL to everything the job is and started; answer with [`Event::Killed`].
+    Kill,
+    /// The sentry is to stop as the job did.
+    StopToo(Signal),
+    /// Which processes did the job leave behind? Answer with [`Event::LeftBehind`].
+    CountLeftBehind,
+    /// Keep the place in the queue, but do not go in.
+    Pause,
+    Resume,
+    /// Give back the lock or the place.
+    Leave,
+    Say(Saying),
+    Finish(Verdict),
+}
+
+/// What the user is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Saying {
+    Waiting(Standing),
+    /// Waiting is over, one way or the other.
+    WaitOver,
+    Busy(Option<Standing>),
+    Lost(Reason),
+    Trouble(String),
+    Recovered,
+    LeftBehind(Vec<i32>),
+    Unkillable(Vec<i32>),
+    Unreleased(String),
+    Unavailable(String, IfUnavailable),
+    Failed(String),
+    Stopped(StopReason),
+}
+
+/// Why the job was stopped.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// No renewal since this long.
+    Lapsed { unrenewed: Duration, trouble: String },
+    Loss(Loss),
+}
+
+/// The state of one run.
+pub struct Guard {
+    timing: Timing,
+    stragglers: Stragglers,
+    conflict: u8,
+    unavailable: IfUnavailable,
+    state: State,
+    paused: bool,
+    /// Granted while paused: start when resumed.
+    held_back: Option<u64>,
+    sent: Tick,
+    trouble: String,
+    /// INT and TERM seen: the second one ends the patience.
+    urged: u32,
+    verdict: Option<Verdict>,
+    /// The job runs without the lock, as asked for when the store is out of reach.
+    unlocked: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// In the queue.
+    Waiting,
+    /// Leaving the queue; the user is let go then, whatever the store does.
+    Withdrawing { until: Tick },
+    Running { stopped: bool },
+    /// The stop signal is out; SIGKILL follows then.
+    Stopping { kill_at: Tick },
+    /// SIGKILL is out; try again then.
+    Killing { again_at: Tick },
+    /// The job ended by itself; waiting for what it left behind.
+    Lingering,
+    /// The job is dead and the lock is being given back.
+    Releasing,
+    Finished,
+}
+
+impl Guard {
+    /// `conflict` is the exit code for a lock that is busy.
+    pub fn new(timing: Timing, stragglers: Stragglers, unavailable: IfUnavailable, conflict: u8) -> Guard {
+        Guard {
+            timing,
+            stragglers,
+            conflict,
+            unavailable,
+            unlocked: false,
+            state: State::Waiting,
+            paused: false,
+            held_back: None,
+            sent: Tick(0),
+            trouble: String::new(),
+            urged: 0,
+            verdict: None,
+        }
+    }
+
+    /// When to call [`Guard::handle`] with [`Event::Time`] at the latest.
+    pub fn wake_at(&self) -> Tick {
+        match self.state {
+            State::Running { .. } | State::Lingering if !self.unlocked => self.timing.stop_at(self.sent),
+            State::Withdrawing { until } => until,
+            State::Stopping { kill_at } => kill_at,
+            State::Killing { again_at } => again_at,
+            _ => Tick::NEVER,
+        }
+    }
+
+    /// Whether, as far as this guard knows, the job runs and has not been told to end.
+    pub fn thinks_it_runs(&self) -> bool {
+        matches!(self.state, State::Running { .. } | State::Lingering)
+    }
+
+    /// Takes in one event.
+    pub fn handle(&mut self, event: Event, now: Tick) -> Vec<Order> {
+        match event {
+            Event::Time => self.time(now),
+            Event::SentryStopped => self.lapse(now),
+            Event::News(news) => self.news(news, now),
+            Event::Ended(ending) => self.session_ended(ending),
+            Event::NotStarted(exit) => self.release(Verdict::Code(exit.code())),
+            Event::Job(JobEvent::Signal(signal)) => self.signal(signal, now),
+            Event::Blind | Event::Job(JobEvent::SentryDied) => self.sentry_died(now),
+            Event::Job(JobEvent::Stopped(signal)) => self.job_stopped(signal),
+            Event::Job(JobEvent::Continued) => self.job_continued(),
+            Event::Job(JobEvent::Ended(end)) => self.job_ended(end, now),
+            Event::Job(JobEvent::Alone) => self.alone(),
+            Event::LeftBehind(pids) => self.left_behind(pids),
+            Event::Killed(killed) => self.killed(killed, now),
+        }
+    }
+
+    fn time(&mut self, now: Tick) -> Vec<Order> {
+        if now < self.wake_at() {
+            return Vec::new();
+        }
+        match self.state {
+            State::Running { .. } | State::Lingering => self.lapse(now),
+            State::Stopping { .. } | State::Killing { .. } => self.kill(now),
+            State::Withdrawing { .. } => self.finish(),
+            State::Waiting | State::Releasing | State::Finished => Vec::new(),
+        }
+    }
+
+    fn lapse(&mut self, now: Tick) -> Vec<Order> {
+        let unrenewed = now.since(self.sent);
+        self.stop(Reason::Lapsed { unrenewed, trouble: self.trouble.clone() }, now)
+    }
+
+    fn news(&mut self, news: News, now: Tick) -> Vec<Order> {
+        match news {
+            News::Waiting(standing) => vec![Order::Say(Saying::Waiting(standing))],
+            News::Granted { fence, sent } => self.granted(fence, sent, now),
+            News::Renewed { sent } => {
+                self.sent = self.sent.max(sent);
+                self.trouble.clear();
+                Vec::new()
+            }
+            News::Lost(loss) if self.has_job() => self.stop(Reason::Loss(loss), now),
+            News::Lost(_) => Vec::new(),
+            News::Trouble(text) => {
+                self.trouble = text.clone();
+                vec![Order::Say(Saying::Trouble(text))]
+            }
+            News::Recovered => {
+                self.trouble.clear();
+                vec![Order::Say(Saying::Recovered)]
+            }
+        }
+    }
+
+    fn granted(&mut self, fence: u64, sent: Tick, now: Tick) -> Vec<Order> {
+        self.sent = self.sent.max(sent);
+        match self.state {
+            // Stopped by Ctrl-Z between the commit and here: hold the lock, start nothing.
+            State::Waiting if self.paused => {
+                self.held_back = Some(fence);
+                Vec::new()
+            }
+            State::Waiting if now >= self.timing.stop_at(self.sent) => self.release(Verdict::Code(Exit::Lost.code())),
+            State::Waiting => {
+                self.state = State::Running { stopped: false };
+                vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), Order::Start { fence: Some(fence) }]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn session_ended(&mut self, ending: Ending) -> Vec<Order> {
+        let mut orders = vec![Order::Say(Saying::WaitOver)];
+        let verdict = match ending {
+            Ending::Left => None,
+            Ending::Unreleased(trouble) => {
+                orders.push(Order::Say(Saying::Unreleased(trouble)));
+                None
+            }
+            Ending::Busy(standing) => {
+                orders.push(Order::Say(Saying::Busy(standing)));
+                Some(self.conflict)
+            }
+            Ending::Stopped(why) => {
+                orders.push(Order::Say(Saying::Stopped(why)));
+                Some(self.conflict)
+            }
+            Ending::Unavailable(trouble) => {
+                orders.push(Order::Say(Saying::Unavailable(trouble, self.unavailable)));
+                match self.unavailable {
+                    IfUnavailable::Fail => Some(Exit::Failed.code()),
+                    IfUnavailable::Skip => Some(Exit::Success.code()),
+                    IfUnavailable::Run => {
+                        self.unlocked = true;
+                        self.state = State::Running { stopped: false };
+                        orders.push(Order::Start { fence: None });
+                        return orders;
+                    }
+                }
+            }
+            Ending::Failed(error) => {
+                orders.push(Order::Say(Saying::Failed(error.to_string())));
+                Some(Exit::Failed.code())
+            }
+        };
+        if let Some(code) = verdict {
+            self.verdict.get_or_insert(Verdict::Code(code));
+        }
+        orders.extend(self.finish());
+        orders
+    }
+
+    fn signal(&mut self, signal: Signal, now: Tick) -> Vec<Order> {
+        match (signal, &self.state) {
+            (Signal::SIGTSTP, State::Waiting) => {
+                self.paused = true;
+                vec![Order::Pause]
+            }
+            (Signal::SIGCONT, State::Waiting) => self.resume(now),
+            (Signal::SIGCONT, State::Running { stopped: true }) => self.continue_job(now),
+            (Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT, State::Waiting) => {
+                self.verdict = Some(Verdict::Signal(signal as i32));
+                self.state = State::Withdrawing { until: now + WITHDRAWAL };
+                vec![Order::Say(Saying::WaitOver), Order::Leave]
+            }
+            (Signal::SIGINT | Signal::SIGTERM, State::Withdrawing { .. }) => self.finish(),
+            (Signal::SIGINT | Signal::SIGTERM, State::Running { .. } | State::Stopping { .. } | State::Lingering) => {
+                self.urged += 1;
+                if self.urged > 1 { self.kill(now) } else { self.forward(signal) }
+            }
+            (_, State::Running { .. } | State::Stopping { .. }) => self.forward(signal),
+            _ => Vec::new(),
+        }
+    }
+
+    fn forward(&self, signal: Signal) -> Vec<Order> {
+        match self.state {
+            // What was left behind is not in the job's group any more than its leader is.
+            State::Lingering => Vec::new(),
+            _ => vec![Order::Signal(signal)],
+        }
+    }
+
+    fn resume(&mut self, now: Tick) -> Vec<Order> {
+        self.paused = false;
+        let mut orders = vec![Order::Resume];
+        if let Some(fence) = self.held_back.take() {
+            orders.extend(self.granted(fence, self.sent, now));
+        }
+        orders
+    }
+
+    /// The lease is looked at before the job runs on: it may have run out while everything stood still.
+    fn continue_job(&mut self, now: Tick) -> Vec<Order> {
+        if now >= self.wake_at() {
+            return self.time(now);
+        }
+        self.state = State::Running { stopped: false };
+        vec![Order::Signal(Signal::SIGCONT)]
+    }
+
+    fn sentry_died(&mut self, now: Tick) -> Vec<Order> {
+        self.verdict.get_or_insert(Verdict::Code(Exit::Failed.code()));
+        match self.state {
+            State::Waiting | State::Withdrawing { .. } => {
+                self.state = State::Withdrawing { until: now + WITHDRAWAL };
+                vec![Order::Leave]
+            }
+            State::Running { .. } | State::Stopping { .. } | State::Lingering => self.kill(now),
+            State::Killing { .. } | State::Releasing | State::Finished => Vec::new(),
+        }
+    }
+
+    fn job_stopped(&mut self, signal: Signal) -> Vec<Order> {
+        match &mut self.state {
+            State::Running { stopped } => {
+                *stopped = true;
+                vec![Order::StopToo(signal)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn job_continued(&mut self) -> Vec<Order> {
+        if let State::Running { stopped } = &mut self.state {
+            *stopped = false;
+        }
+        Vec::new()
+    }
+
+    fn job_ended(&mut self, end: End, now: Tick) -> Vec<Order> {
+        match self.state {
+            State::Running { .. } => {
+                self.verdict.get_or_insert(end.into());
+                match self.stragglers {
+                    Stragglers::Leave => {
+                        let mut orders = vec![Order::CountLeftBehind];
+                        orders.extend(self.release_now());
+                        orders
+                    }
+                    Stragglers::Kill => self.kill(now),
+                    Stragglers::Wait => {
+                        self.state = State::Lingering;
+                        vec![Order::CountLeftBehind]
+                    }
+                }
+            }
+            // Its leader is dead; the tree may not be.
+            State::Stopping { .. } => self.kill(now),
+            _ => Vec::new(),
+        }
+    }
+
+    fn alone(&mut self) -> Vec<Order> {
+        match self.state {
+            State::Lingering => self.release_now(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn left_behind(&mut self, pids: Vec<i32>) -> Vec<Order> {
+        match self.state {
+            State::Lingering if pids.is_empty() => self.release_now(),
+            _ if pids.is_empty() => Vec::new(),
+            _ => vec![Order::Say(Saying::LeftBehind(pids))],
+        }
+    }
+
+    fn killed(&mut self, killed: Result<(), Vec<i32>>, now: Tick) -> Vec<Order> {
+        match killed {
+            Ok(()) if matches!(self.state, State::Killing { .. }) => self.release_now(),
+            Ok(()) => Vec::new(),
+            // Better a lock that stays than one handed over beside a living job.
+            Err(pids) => {
+                self.state = State::Killing { again_at: now + KILL_AGAIN };
+                vec![Order::Say(Saying::Unkillable(pids))]
+            }
+        }
+    }
+
+    /// The lease is lost: the stop signal, and SIGKILL after the grace or before the lease ends.
+    fn stop(&mut self, reason: Reason, now: Tick) -> Vec<Order> {
+        if !matches!(self.state, State::Running { .. } | State::Lingering) {
+            return Vec::new();
+        }
+        let lingering = self.state == State::Lingering;
+        self.verdict = Some(Verdict::Code(Exit::Lost.code()));
+        let kill_at = self.timing.kill_at(self.sent).min(now + self.timing.grace);
+        let mut orders = vec![Order::Say(Saying::Lost(reason))];
+        if now >= kill_at || lingering {
+            orders.extend(self.kill(now));
+        } else {
+            self.state = State::Stopping { kill_at };
+            orders.push(Order::Stop);
+        }
+        orders
+    }
+
+    fn kill(&mut self, now: Tick) -> Vec<Order> {
+        self.state = State::Killing { again_at: now + KILL_AGAIN };
+        vec![Order::Kill]
+    }
+
+    fn release(&mut self, verdict: Verdict) -> Vec<Order> {
+        self.verdict.get_or_insert(verdict);
+        self.release_now()
+    }
+
+    fn release_now(&mut self) -> Vec<Order> {
+        if self.unlocked {
+            return self.finish();
+        }
+        self.state = State::Releasing;
+        vec![Order::Leave]
+    }
+
+    fn finish(&mut self) -> Vec<Order> {
+        self.state = State::Finished;
+        vec![Order::Finish(self.verdict.unwrap_or(Verdict::Code(Exit::Failed.code())))]
+    }
+
+    fn has_job(&self) -> bool {
+        matches!(self.state, State::Running { .. } | State::Stopping { .. } | State::Lingering)
+    }
+}

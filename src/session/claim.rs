@@ -1,0 +1,419 @@
+//! The life of one claim as a machine without a clock and without a store: ask it what is next, tell it the answer.
+//!
+//! ```text
+//! Joining -> Waiting -> Entering -> Holding -> Leaving -> Ended
+//!               ^-----------'  (conflict, or no answer)
+//! ```
+//!
+//! Two rules carry the promise. The lease is based on the *send* time of a beat that was acknowledged, never on its
+//! answer; and a retry is not a renewal: asking again for a ticket that exists moves nothing. Every time-out is
+//! resolved by a view, never by a guess.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::ledger::{
+    Commit, Decision, Holder, Id, Life, Me, StopReason, Ticket, View, Watched, Why, decide, decide::Decision as D,
+};
+use crate::store::{self, Beat, Kind, Outcome};
+use crate::time::{Tick, Wall};
+use crate::timing::Timing;
+
+/// One claim to one lock.
+pub struct Claim {
+    pub(super) ticket: Ticket,
+    pub(super) timing: Timing,
+    pub(super) kind: Kind,
+    /// The highest fence this host remembers.
+    pub(super) remembered: u64,
+    /// No longer than this does it wait for its turn.
+    pub(super) patience: Tick,
+    pub(super) phase: Phase,
+    pub(super) watched: Watched,
+    pub(super) view: Option<View>,
+    /// The send time of the last acknowledged beat: what the lease hangs on.
+    pub(super) base: Option<Tick>,
+    /// When the store last answered, or was first asked.
+    pub(super) heard: Option<Tick>,
+    /// Not before this is the store asked again after a failure.
+    pub(super) again_at: Tick,
+    pub(super) failures: u32,
+    pub(super) trouble: String,
+    pub(super) news: Vec<News>,
+    /// The job is stopped: keep the place, but do not start anything.
+    pub(super) paused: bool,
+    /// The fence, once among the holders.
+    pub(super) fence: Option<u64>,
+    /// Whether the job may have been started.
+    pub(super) granted: bool,
+    /// What to end with once everything is given back, where that is not simply having left.
+    pub(super) ending: Option<Ending>,
+}
+
+/// Where a claim is in its life.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Phase {
+    /// Asking for a ticket; `first` is when it was first asked for.
+    Joining { first: Option<Tick> },
+    /// In the queue: to look, or to wait until then.
+    Waiting(Pause),
+    /// The commit that lets me in (or carries my holding over to a new life of the store) is to be sent.
+    Entering(Commit),
+    /// Among the holders; the next beat is due then. `look`: the ledger changed, so view it first.
+    Holding { beat_at: Tick, look: bool },
+    /// Among the holders no more; waiting to be told that the job is dead.
+    Lost,
+    /// Giving back what there is to give back, until then at the longest.
+    Leaving { until: Tick, look: bool },
+    /// A last commit that only passes the wake on.
+    PassingOn(Commit),
+    Ended,
+}
+
+/// What a waiter does between two looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    Look,
+    Rest { until: Tick },
+}
+
+/// What to do next. Call [`Claim::next`] again after each.
+#[derive(Debug)]
+#[must_use]
+pub enum Step {
+    /// Ask the store this, then tell [`Claim::answer`] what it said.
+    Ask(Request),
+    /// Wait for a wake, the bell, or this moment; then call [`Claim::woken`].
+    Wait(Tick),
+    /// A fact for whoever runs the job.
+    Tell(News),
+    /// Nothing more will come.
+    End(Ending),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    Take,
+    Beat(Vec<Id>),
+    View,
+    Commit(Commit),
+}
+
+#[derive(Debug)]
+pub enum Answer {
+    View(View),
+    Beat(Beat),
+    Outcome(Outcome),
+}
+
+/// A fact about the claim.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// In the queue.
+    Waiting(Standing),
+    /// Let in: the job may start.
+    Granted { fence: u64, sent: Tick },
+    /// The lease now hangs on a beat sent then.
+    Renewed { sent: Tick },
+    /// The lock is gone: the job must die.
+    Lost(Loss),
+    /// The store does not answer or refuses; the claim keeps trying.
+    Trouble(String),
+    /// It answers again.
+    Recovered,
+}
+
+/// Why a lock was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The ticket is not in the store any more.
+    Forgotten,
+    /// The claim was taken out of the holders.
+    Swept,
+    /// The claim was asked to end.
+    Stopped(StopReason),
+}
+
+/// How a claim ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// Given back, or never held.
+    Left,
+    /// Not let in within its patience.
+    Busy(Option<Standing>),
+    /// Asked to end while it waited.
+    Stopped(StopReason),
+    /// The store could not be reached before the claim was let in.
+    Unavailable(String),
+    /// The store refused or is damaged.
+    Failed(store::Error),
+    /// The job is dead, but the store could not be told so; the lease runs out by itself.
+    Unreleased(String),
+}
+
+/// A waiter's place, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    pub holders: Vec<Holder>,
+    /// Waiters before this one.
+    pub ahead: usize,
+    pub why: Why,
+    /// When it will look again at the latest.
+    pub until: Tick,
+    /// The store's wall clock at the time.
+    pub now: Wall,
+}
+
+impl Claim {
+    /// A claim with this ticket that waits until `patience`. `remembered` is the highest fence this host knows of;
+    /// `watched` is what it has seen of the lock before.
+    pub fn new(ticket: Ticket, timing: Timing, kind: Kind, patience: Tick, remembered: u64, watched: Watched) -> Claim {
+        Claim {
+            ticket,
+            timing,
+            kind,
+            remembered,
+            patience,
+            phase: Phase::Joining { first: None },
+            watched,
+            view: None,
+            base: None,
+            heard: None,
+            again_at: Tick(0),
+            failures: 0,
+            trouble: String::new(),
+            news: Vec::new(),
+            paused: false,
+            fence: None,
+            granted: false,
+            ending: None,
+        }
+    }
+
+    pub fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// What this claim has seen of the lock, for the next one on this host.
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// The job is dead, or there is none: give back what is held and leave the queue.
+    pub fn leave(&mut self, now: Tick) {
+        let lease_ends = self.base.map_or(now, |sent| sent + self.timing.ttl);
+        let until = lease_ends.min(now + self.timing.request * 2);
+        match self.phase {
+            Phase::Leaving { .. } | Phase::PassingOn(_) | Phase::Ended => {}
+            Phase::Joining { first: None } => self.phase = Phase::Ended,
+            // It may be there although no answer came: let the view tell.
+            Phase::Entering(_) => self.phase = Phase::Leaving { until, look: true },
+            _ => self.phase = Phase::Leaving { until, look: self.view.is_none() },
+        }
+        self.again_at = Tick(0);
+    }
+
+    /// While paused a claim keeps its place but is not let in.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        if let Phase::Waiting(pause) = &mut self.phase {
+            *pause = Pause::Look;
+        }
+    }
+
+    /// A wait is over: at its time, or early because of a wake or the bell.
+    pub fn woken(&mut self, now: Tick) {
+        if let Phase::Waiting(Pause::Rest { until }) = self.phase
+            && now < until
+        {
+            self.phase = Phase::Waiting(Pause::Look);
+        }
+    }
+
+    /// What to do next, by `now`; `wall` is this host's wall clock, a floor for the fence.
+    pub fn next(&mut self, now: Tick, wall: Wall) -> Step {
+        if !self.news.is_empty() {
+            return Step::Tell(self.news.remove(0));
+        }
+        if let Some(ending) = self.give_up(now) {
+            return self.end(ending);
+        }
+        if now < self.again_at {
+            return Step::Wait(self.again_at);
+        }
+        match self.phase.clone() {
+            Phase::Joining { first } => {
+                self.phase = Phase::Joining { first: first.or(Some(now)) };
+                Step::Ask(Request::Take)
+            }
+            Phase::Waiting(pause) => self.queue(now, wall, pause),
+            Phase::Entering(commit) => Step::Ask(Request::Commit(commit)),
+            Phase::Holding { beat_at, look } => self.hold(now, beat_at, look),
+            Phase::Lost => Step::Wait(Tick::NEVER),
+            Phase::Leaving { look, .. } => self.go(look),
+            Phase::PassingOn(commit) => Step::Ask(Request::Commit(commit)),
+            Phase::Ended => Step::End(self.ending.take().unwrap_or(Ending::Left)),
+        }
+    }
+
+    /// The store's answer to the last request, which was sent at `sent`.
+    pub fn answer(&mut self, sent: Tick, now: Tick, wall: Wall, answer: Result<Answer, store::Error>) {
+        match answer {
+            Ok(answer) => {
+                if self.failures > 0 {
+                    self.news.push(News::Recovered);
+                }
+                self.failures = 0;
+                self.heard = Some(now);
+                self.again_at = Tick(0);
+                self.take_in(sent, now, wall, answer);
+            }
+            Err(error) => self.suffer(now, error),
+        }
+    }
+
+    fn take_in(&mut self, sent: Tick, now: Tick, wall: Wall, answer: Answer) {
+        match (self.phase.clone(), answer) {
+            (Phase::Joining { first }, Answer::View(view)) => {
+                // The first attempt may have been the one that made the ticket: a retry renews nothing.
+                self.base = Some(first.unwrap_or(sent));
+                self.see(view, now, wall);
+            }
+            (Phase::Waiting(_), Answer::View(view)) => {
+                if self.kind.knows_the_dead {
+                    self.base = Some(sent);
+                }
+                self.see(view, now, wall);
+            }
+            (Phase::Waiting(_), Answer::Beat(beat)) => self.beat_in_queue(sent, now, wall, beat),
+            (Phase::Entering(_), Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view))) => {
+                self.see(view, now, wall);
+            }
+            (Phase::Holding { .. }, Answer::View(view)) => self.see(view, now, wall),
+            (Phase::Holding { .. }, Answer::Beat(beat)) => self.beat_in_hand(sent, now, wall, beat),
+            (Phase::Leaving { until, .. }, Answer::View(view)) => {
+                self.view = Some(view);
+                self.phase = Phase::Leaving { until, look: false };
+            }
+            (Phase::Leaving { until, .. }, Answer::Outcome(outcome)) => self.left(until, outcome),
+            (Phase::PassingOn(_), _) => self.phase = Phase::Ended,
+            (phase, answer) => unreachable!("{answer:?} answers nothing that was asked in {phase:?}"),
+        }
+    }
+
+    /// Takes note of a view and decides.
+    pub(super) fn see(&mut self, view: View, now: Tick, wall: Wall) {
+        self.watched.look(&view, &self.ticket, now);
+        self.view = Some(view);
+        self.think(now, wall);
+    }
+
+    pub(super) fn decide(&self, now: Tick, wall: Wall) -> Option<Decision> {
+        let me = Me { ticket: self.ticket.clone(), remembered: self.remembered, wall };
+        self.view.as_ref().map(|view| decide(view, &me, &self.watched, now))
+    }
+
+    fn think(&mut self, now: Tick, wall: Wall) {
+        let decision = self.decide(now, wall);
+        if self.fence.is_some() {
+            return self.judge(now, decision);
+        }
+        match decision {
+            None => self.phase = Phase::Waiting(Pause::Look),
+            Some(D::Enter(_)) if self.paused => self.rest(now, Why::Queued, Tick::NEVER),
+            Some(D::Enter(commit) | D::Adopt(commit)) => self.phase = Phase::Entering(commit),
+            Some(D::Hold { fence }) => self.let_in(now, fence),
+            Some(D::Wait { until, why }) => self.rest(now, why, until),
+            Some(D::Stop(why)) => {
+                self.ending = Some(Ending::Stopped(why));
+                self.leave(now);
+            }
+            Some(D::Gone) => self.rejoin(),
+        }
+    }
+
+    /// My ticket is gone from under me while I waited: start again at the tail, under an id nobody has dropped.
+    pub(super) fn rejoin(&mut self) {
+        let digest = Sha256::digest(self.ticket.id.as_str().as_bytes());
+        self.ticket.id = Id::from_random(digest[..16].try_into().expect("a digest has 32 bytes"));
+        self.base = None;
+        self.fence = None;
+        self.phase = Phase::Joining { first: None };
+    }
+
+    /// The store did not do as asked, or nobody knows whether it did.
+    fn suffer(&mut self, now: Tick, error: store::Error) {
+        let lasting = !matches!(error, store::Error::Unreachable(_));
+        self.trouble = error.to_string();
+        match self.phase {
+            Phase::Leaving { .. } | Phase::PassingOn(_) if lasting => return self.fail_to_leave(),
+            _ if lasting && !self.granted => {
+                self.ending = Some(Ending::Failed(error));
+                self.leave(now);
+                return;
+            }
+            // The commit may have been carried out: look before doing anything else.
+            Phase::Entering(_) if self.granted => self.phase = Phase::Holding { beat_at: now, look: true },
+            Phase::Entering(_) => self.phase = Phase::Waiting(Pause::Look),
+            Phase::Leaving { until, .. } => self.phase = Phase::Leaving { until, look: true },
+            _ => {}
+        }
+        if self.failures == 0 {
+            self.heard.get_or_insert(now);
+            self.news.push(News::Trouble(self.trouble.clone()));
+        }
+        self.failures += 1;
+        self.again_at = now + self.backoff();
+    }
+
+    /// Doubles from 50 ms to a quarter of a beat, each time shortened by up to a half: a thousand clients of a server
+    /// that comes back must not come back in step.
+    fn backoff(&self) -> Duration {
+        let longest = self.timing.beat / 4;
+        let span = (Duration::from_millis(50) * 2u32.pow(self.failures.min(10))).min(longest);
+        let seed = Sha256::digest(format!("{}{}", self.ticket.id.as_str(), self.failures).as_bytes())[0];
+        span - span * u32::from(seed) / 512
+    }
+
+    /// Whether the store has been silent for longer than it is worth waiting for.
+    fn give_up(&mut self, now: Tick) -> Option<Ending> {
+        if self.failures == 0 {
+            return None;
+        }
+        let silent = self.heard.map_or(Duration::ZERO, |heard| now.since(heard));
+        match self.phase {
+            Phase::Joining { .. } if silent >= self.timing.request => {}
+            Phase::Waiting(_) | Phase::Entering(_) if now >= self.patience || silent >= self.timing.ttl * 2 => {}
+            Phase::Holding { .. } if !self.granted && silent >= self.timing.ttl * 2 => {}
+            Phase::Leaving { until, .. } if now >= until => {
+                self.fail_to_leave();
+                return self.ending.take();
+            }
+            _ => return None,
+        }
+        Some(Ending::Unavailable(self.trouble.clone()))
+    }
+
+    pub(super) fn end(&mut self, ending: Ending) -> Step {
+        self.phase = Phase::Ended;
+        Step::End(ending)
+    }
+
+    /// The holders' ids and the waiter's right ahead: whom a waiter watches.
+    pub(super) fn watched_ids(&self) -> Vec<Id> {
+        let Some(view) = &self.view else { return Vec::new() };
+        let holders = view.ledger.holders.iter().map(|holder| holder.id.clone());
+        let ahead = view.waiters().take_while(|listed| listed.ticket.id != self.ticket.id).last();
+        holders.chain(ahead.map(|listed| listed.ticket.id.clone())).collect()
+    }
+
+    /// How long the first holder has been quiet, as the store saw it in the last view.
+    pub(super) fn holder_quiet(&self) -> Option<Duration> {
+        let view = self.view.as_ref()?;
+        match view.ticket(&view.ledger.holders.first()?.id)?.life {
+            Life::Beat { quiet, .. } => quiet,
+            Life::Alive | Life::Dead => None,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! A claim among the holders: beats, and what a changed ledger means for it.
+
+use super::claim::{Claim, Loss, News, Phase, Request, Step};
+use crate::ledger::Decision;
+use crate::store::Beat;
+use crate::time::{Tick, Wall};
+
+impl Claim {
+    /// My own commit let me in, or a view shows that it did.
+    pub(super) fn let_in(&mut self, now: Tick, fence: u64) {
+        self.fence = Some(fence);
+        self.hold_on(now);
+    }
+
+    pub(super) fn hold(&mut self, now: Tick, beat_at: Tick, look: bool) -> Step {
+        match (look, now < beat_at) {
+            (true, _) => Step::Ask(Request::View),
+            (false, true) => Step::Wait(beat_at),
+            (false, false) => Step::Ask(Request::Beat(Vec::new())),
+        }
+    }
+
+    pub(super) fn beat_in_hand(&mut self, sent: Tick, now: Tick, wall: Wall, beat: Beat) {
+        let Beat::Alive { version, epoch, .. } = beat else { return self.judge(now, Some(Decision::Gone)) };
+        self.base = Some(sent);
+        if self.granted {
+            self.news.push(News::Renewed { sent });
+        }
+        let changed = |view: &crate::ledger::View| view.ledger.version != version || view.epoch != epoch;
+        if self.view.as_ref().is_none_or(changed) {
+            self.phase = Phase::Holding { beat_at: sent + self.timing.beat, look: true };
+        } else {
+            let decision = self.decide(now, wall);
+            self.judge(now, decision);
+        }
+    }
+
+    /// What a decision means for one who has been let in.
+    pub(super) fn judge(&mut self, now: Tick, decision: Option<Decision>) {
+        match decision {
+            Some(Decision::Hold { .. }) => self.hold_on(now),
+            Some(Decision::Adopt(commit)) => self.phase = Phase::Entering(commit),
+            Some(Decision::Stop(why)) => self.lose(Loss::Stopped(why)),
+            Some(Decision::Gone) => self.lose(Loss::Forgotten),
+            // My ticket is there, but the ledger names me no more.
+            Some(Decision::Enter(_) | Decision::Wait { .. }) => self.lose(Loss::Swept),
+            None => self.phase = Phase::Holding { beat_at: now, look: true },
+        }
+    }
+
+    /// Tells that the job may start, once: after a fresh beat if too little of the lease is left to start anything.
+    fn hold_on(&mut self, now: Tick) {
+        let base = self.base.unwrap_or(Tick(0));
+        let beat_at = base + self.timing.beat;
+        if !self.granted {
+            let fresh = now + self.timing.beat <= self.timing.stop_at(base);
+            if let Some(fence) = self.fence.filter(|_| fresh) {
+                self.granted = true;
+                self.news.push(News::Granted { fence, sent: base });
+            } else {
+                self.phase = Phase::Holding { beat_at: now, look: false };
+                return;
+            }
+        }
+        self.phase = Phase::Holding { beat_at, look: false };
+    }
+
+    /// The lock is gone. Without a job there is nothing to mourn: queue again.
+    fn lose(&mut self, loss: Loss) {
+        if !self.granted {
+            return self.rejoin();
+        }
+        self.news.push(News::Lost(loss));
+        self.phase = Phase::Lost;
+    }
+}

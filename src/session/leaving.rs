@@ -1,0 +1,57 @@
+//! A claim on its way out: a holder gives the lock back, a waiter its place.
+
+use super::claim::{Claim, Ending, Phase, Request, Step};
+use crate::ledger::{Commit, commit, decide::next_to_enter};
+use crate::store::Outcome;
+use crate::time::Tick;
+
+impl Claim {
+    pub(super) fn go(&mut self, look: bool) -> Step {
+        match &self.view {
+            // Never joined, or the first answer is still out: dropping my id keeps a late one from making a ghost.
+            None => Step::Ask(Request::View),
+            Some(_) if look => Step::Ask(Request::View),
+            Some(view) => {
+                let id = &self.ticket.id;
+                Step::Ask(Request::Commit(commit::release(view, id).unwrap_or_else(|| commit::withdraw(view, id))))
+            }
+        }
+    }
+
+    pub(super) fn left(&mut self, until: Tick, outcome: Outcome) {
+        match outcome {
+            Outcome::Done(view) => {
+                // Who joined after my last view is not in the wake I sent along.
+                let known = self.view.as_ref().map(|known| next_to_enter(known, &view.ledger, &self.ticket.id));
+                let next = next_to_enter(&view, &view.ledger, &self.ticket.id);
+                self.phase = if next.is_empty() || known == Some(next.clone()) {
+                    Phase::Ended
+                } else {
+                    Phase::PassingOn(Commit {
+                        version: view.ledger.version,
+                        epoch: view.epoch.clone(),
+                        ledger: None,
+                        drop: Vec::new(),
+                        guards: Vec::new(),
+                        wake: next,
+                        settle: None,
+                    })
+                };
+            }
+            Outcome::Conflict(view) => {
+                self.view = Some(view);
+                self.phase = Phase::Leaving { until, look: false };
+            }
+        }
+    }
+
+    /// The store can't be told. Who held a lock says so; a waiter's ticket just lapses.
+    pub(super) fn fail_to_leave(&mut self) {
+        let passed_on = matches!(self.phase, Phase::PassingOn(_));
+        if self.granted && !passed_on {
+            self.ending.get_or_insert(Ending::Unreleased(self.trouble.clone()));
+        }
+        self.ending.get_or_insert(Ending::Left);
+        self.phase = Phase::Ended;
+    }
+}

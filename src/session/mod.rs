@@ -1,0 +1,15 @@
+//! A claim from its first word to its last: the only meeting of ledger and store.
+//!
+//! [`Claim`] is the protocol, pure: it is told the time and the store's answers, and says what to do next. [`Session`]
+//! does it: one thread turns it and is the heartbeat.
+
+pub mod claim;
+mod holding;
+mod leaving;
+pub mod notes;
+mod turn;
+mod waiting;
+
+pub use claim::{Claim, Ending, Loss, News, Standing};
+pub use notes::Notes;
+pub use turn::{Order, Orders, Session, Turn};

@@ -1,0 +1,48 @@
+//! Text of others, made fit for a terminal: no escape sequence, no bidirectional trick, no line of its own.
+
+/// The text with every character that could move the cursor, change colours, hide or reorder text spelled out
+/// (CWE-150), cut to `longest` characters.
+pub fn shown(text: &str, longest: usize) -> String {
+    let mut out = String::new();
+    for (count, c) in text.chars().enumerate() {
+        if count == longest {
+            out.push('…');
+            break;
+        }
+        match c {
+            '\\' => out.push_str("\\\\"),
+            c if c.is_control() || reorders_or_hides(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Bidirectional marks, embeddings and isolates; zero-width and other invisible characters; line separators.
+fn reorders_or_hides(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn nothing_of_others_reaches_the_terminal_raw() {
+        for (text, safe) in [
+            ("alice@db1 backup.sh", "alice@db1 backup.sh"),
+            ("\x1b[2Jgone", "\\u{1b}[2Jgone"),
+            ("two\nlines", "two\\u{a}lines"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("abc\u{202e}fed", "abc\\u{202e}fed"),
+            ("a\u{200b}b", "a\\u{200b}b"),
+            ("back\\slash", "back\\\\slash"),
+            ("grüße 鍵", "grüße 鍵"),
+        ] {
+            assert_eq!(shown(text, 80), safe);
+        }
+        assert_eq!(shown("abcdef", 3), "abc…");
+    }
+}

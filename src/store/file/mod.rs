@@ -1,0 +1,222 @@
+//! The file store: locks of one host, in a directory, without a server.
+//!
+//! ```text
+//! <dir>/<boot id>/<lock>/ledger/<version>     the ledger; the highest version is the current one
+//! <dir>/<boot id>/<lock>/tickets/<place>.<id> one file a claim, flock(2)ed for as long as the claim lives
+//! <dir>/<boot id>/<lock>/bells/<id>           a FIFO to wake a waiter
+//! ```
+//!
+//! A ticket's lock is held by worker, sentry and job together and is freed by the kernel when the last of them is
+//! gone: no lease, no clock, and no process that a SIGSTOP could turn into an obstacle. The boot id is part of the path
+//! because a reboot ends every claim.
+
+mod ledgers;
+mod place;
+mod tickets;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Ticket, View, view::LISTED};
+use crate::name::Name;
+use crate::time::{Clock, Tick, Wall};
+
+use super::{Beat, Error, Kind, Outcome, Store};
+use ledgers::Ledgers;
+use place::{LockDir, Place};
+use tickets::{Mine, Tickets};
+use watch::Watch;
+
+pub use place::default_dir;
+
+/// A store in a directory of this host.
+pub struct FileStore {
+    dir: PathBuf,
+    max_ttl: Duration,
+    place: Option<Place>,
+    open: BTreeMap<Name, OpenLock>,
+}
+
+/// One lock's directories, and what this process has there.
+struct OpenLock {
+    dir: LockDir,
+    ledgers: Ledgers,
+    tickets: Tickets,
+    watch: Watch,
+}
+
+impl FileStore {
+    /// A store in `dir`, which is made on first use. Touches nothing yet.
+    pub fn new(dir: &Path, max_ttl: Duration) -> FileStore {
+        FileStore { dir: dir.to_owned(), max_ttl, place: None, open: BTreeMap::new() }
+    }
+
+    /// The lock's directories, made if they are missing.
+    fn lock(&mut self, lock: &Name) -> Result<&mut OpenLock, Error> {
+        if !self.open.contains_key(lock) {
+            if self.place.is_none() {
+                self.place = Some(Place::open(&self.dir, self.max_ttl)?);
+            }
+            let dir = self.place.as_ref().expect("just opened").lock_dir(lock)?;
+            let opened = OpenLock {
+                ledgers: Ledgers::open(&dir)?,
+                tickets: Tickets::open(&dir)?,
+                watch: Watch::default(),
+                dir,
+            };
+            self.open.insert(lock.clone(), opened);
+        }
+        Ok(self.open.get_mut(lock).expect("just inserted"))
+    }
+}
+
+impl Store for FileStore {
+    fn kind(&self) -> Kind {
+        Kind { engine: "file store", clock: Clock::Monotonic, knows_the_dead: true }
+    }
+
+    fn prepare(&mut self, lock: &Name, ticket: &Ticket) -> Result<Vec<RawFd>, Error> {
+        Ok(vec![self.lock(lock)?.tickets.prepare(ticket)?.as_raw_fd()])
+    }
+
+    fn take(&mut self, lock: &Name, ticket: &Ticket) -> Result<View, Error> {
+        self.lock(lock)?.tickets.take(ticket)?;
+        self.view(lock, Some(&ticket.id))
+    }
+
+    fn beat(&mut self, lock: &Name, id: &Id, _with: &[Id]) -> Result<Beat, Error> {
+        let epoch = self.epoch(lock)?;
+        let lock = self.lock(lock)?;
+        if !lock.tickets.present(id)? {
+            return Ok(Beat::Gone);
+        }
+        let version = lock.ledgers.latest()?.unwrap_or(0);
+        Ok(Beat::Alive { version, epoch, others: Vec::new(), quiet: None })
+    }
+
+    fn view(&mut self, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
+        let max_ttl = self.max_ttl;
+        let epoch = self.epoch(lock)?;
+        let opened = self.lock(lock)?;
+        let now = Wall::now();
+        // The ledger first: a claim it names and the tickets lack has left since.
+        let ledger = match opened.ledgers.current(lock, now)? {
+            Some(ledger) => ledger,
+            None => Ledger::blank(lock.as_str(), &epoch),
+        };
+        let view = opened.look(ledger, epoch, id, now, max_ttl)?;
+        opened.watch.aim(&view, id);
+        Ok(view)
+    }
+
+    fn commit(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error> {
+        let epoch = self.epoch(lock)?;
+        let opened = self.lock(lock)?;
+        let done = epoch == commit.epoch && opened.hold(&commit.guards)? && opened.write(id, commit)?;
+        if done {
+            opened.tickets.drop_all(&commit.drop)?;
+            opened.watch.forget(&opened.dir, &commit.drop);
+            for id in &commit.wake {
+                watch::wake(&opened.dir, id);
+            }
+        }
+        let view = self.view(lock, Some(id))?;
+        Ok(if done { Outcome::Done(view) } else { Outcome::Conflict(view) })
+    }
+
+    fn wait(&mut self, lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
+        let opened = self.lock(lock)?;
+        opened.watch.wait(&opened.dir, &opened.tickets, id, until, bell)
+    }
+
+    fn locks(&mut self) -> Result<Vec<Name>, Error> {
+        match Place::find(&self.dir, self.max_ttl)? {
+            Some(place) => place.names(),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl FileStore {
+    fn epoch(&mut self, lock: &Name) -> Result<String, Error> {
+        self.lock(lock)?;
+        Ok(self.place.as_ref().expect("a lock is open").boot_id().to_owned())
+    }
+}
+
+impl OpenLock {
+    fn look(
+        &self,
+        ledger: Ledger,
+        epoch: String,
+        id: Option<&Id>,
+        now: Wall,
+        max_ttl: Duration,
+    ) -> Result<View, Error> {
+        let places = self.tickets.places()?;
+        let (holding, waiting): (Vec<_>, Vec<_>) =
+            places.into_iter().partition(|place| ledger.holder(&place.id).is_some());
+        let ahead = id.and_then(|id| waiting.iter().position(|place| place.id == *id));
+        let mine = ahead.filter(|at| *at >= LISTED).and_then(|at| waiting.get(at));
+        let shown = holding.iter().chain(waiting.iter().take(LISTED)).chain(mine);
+        let mut tickets = Vec::new();
+        for place in shown {
+            tickets.extend(self.tickets.read(place, now)?);
+        }
+        Ok(View {
+            ledger,
+            tickets,
+            waiting: waiting.len(),
+            ahead: ahead.unwrap_or(waiting.len()),
+            epoch,
+            memory: Memory::Intact,
+            max_ttl,
+            now,
+        })
+    }
+
+    /// Dead is for ever on this engine (nobody can take a freed ticket again), so what was judged dead needs no second
+    /// look; what the ledger's version does not cover is looked at here.
+    fn hold(&self, guards: &[Guard]) -> Result<bool, Error> {
+        for guard in guards {
+            let holds = match guard {
+                Guard::Absent(id) => !self.tickets.places()?.iter().any(|place| place.id == *id),
+                Guard::Still(id, None) => self.tickets.life(id)? != Some(Life::Alive),
+                Guard::Still(_, Some(_)) => false,
+                Guard::Present(id) => self.tickets.present(id)?,
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn write(&mut self, id: &Id, commit: &Commit) -> Result<bool, Error> {
+        match &commit.ledger {
+            Some(ledger) => self.ledgers.link(commit.version, ledger, id),
+            None => Ok(true),
+        }
+    }
+}
+
+/// A failed file operation in words.
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room there",
+        io::ErrorKind::ReadOnlyFilesystem => "choose a store that can be written, with --store",
+        io::ErrorKind::PermissionDenied => "run as the store's owner, or choose another store with --store",
+        _ => "choose another store with --store, or mend this one",
+    };
+    let error = match error.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
+        None => error.to_string(),
+    };
+    Error::Refused(format!("can't {what} {}: {error}; {remedy}", path.display()))
+}
+
+type OwnTickets = BTreeMap<Id, Mine>;

@@ -1,0 +1,214 @@
+//! Tickets of one lock: a locked file a claim, its place in the queue in its name.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::place::{self, LockDir};
+use super::{Error, OwnTickets, failed};
+use crate::ledger::{Id, Life, Listed, Ticket, codec};
+use crate::time::{Clock, Wall};
+
+/// The ticket files of one lock.
+pub struct Tickets {
+    dir: OwnedFd,
+    path: PathBuf,
+    mine: OwnTickets,
+}
+
+/// A ticket of this process: the file whose lock is the claim's life.
+pub struct Mine {
+    file: File,
+    ticket: Ticket,
+    /// Where it stands in the queue, once taken.
+    place: Option<Place>,
+}
+
+/// A ticket's place, as its file name spells it: `order.seq.at.id`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    order: i64,
+    seq: u64,
+    at: Wall,
+    pub id: Id,
+}
+
+impl Tickets {
+    pub fn open(lock: &LockDir) -> Result<Tickets, Error> {
+        Ok(Tickets { dir: lock.part("tickets")?, path: lock.path.join("tickets"), mine: OwnTickets::new() })
+    }
+
+    /// Makes the ticket's file, locked, under a name nobody looks at yet: a ticket is never seen unlocked.
+    pub fn prepare(&mut self, ticket: &Ticket) -> Result<&File, Error> {
+        if !self.mine.contains_key(&ticket.id) {
+            let file = self.make(ticket)?;
+            self.mine.insert(ticket.id.clone(), Mine { file, ticket: ticket.clone(), place: None });
+        }
+        Ok(&self.mine[&ticket.id].file)
+    }
+
+    /// Puts the ticket into the queue; once.
+    pub fn take(&mut self, ticket: &Ticket) -> Result<(), Error> {
+        self.prepare(ticket)?;
+        let mine = self.mine.get_mut(&ticket.id).expect("just prepared");
+        if mine.place.is_some() {
+            return Ok(());
+        }
+        // The kernel's clock numbers the tickets: everybody here reads the same one, and it never goes back.
+        let joined = Clock::Monotonic.now().0;
+        let order = joined as i64 - ticket.lead_ms.saturating_mul(1_000_000);
+        let place = Place { order, seq: joined, at: Wall::now(), id: ticket.id.clone() };
+        let taken = renameat(&self.dir, unborn(&ticket.id).as_str(), &self.dir, place.file_name().as_str());
+        taken.map_err(|error| failed("queue in", &self.path, &error.into()))?;
+        mine.place = Some(place);
+        Ok(())
+    }
+
+    /// Does my ticket still have its name? Nobody takes it away but me, unless somebody meddles with the store.
+    pub fn present(&self, id: &Id) -> Result<bool, Error> {
+        match self.mine.get(id) {
+            Some(Mine { file, place: Some(_), .. }) => {
+                let found = fstat(file).map_err(|error| failed("stat", &self.path, &error.into()))?;
+                Ok(found.st_nlink > 0)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Every ticket's place, in order.
+    pub fn places(&self) -> Result<Vec<Place>, Error> {
+        let mut places = Vec::new();
+        for name in place::list(&self.dir, &self.path)? {
+            places.push(Place::parse(&name).ok_or_else(|| {
+                Error::Damaged(format!(
+                    "{} is no ticket: nothing was granted and nothing changed; find out who put it there",
+                    self.path.join(&name).display()
+                ))
+            })?);
+        }
+        places.sort();
+        Ok(places)
+    }
+
+    /// The ticket at a place; `None` if it was dropped meanwhile.
+    pub fn read(&self, place: &Place, now: Wall) -> Result<Option<Listed>, Error> {
+        let (ticket, life) = match self.mine.get(&place.id) {
+            Some(mine) => (mine.ticket.clone(), Life::Alive),
+            None => {
+                let name = place.file_name();
+                let Some(mut file) = place::open_file(&self.dir, &self.path, &name)? else { return Ok(None) };
+                let mut text = Vec::new();
+                let read = Read::by_ref(&mut file).take(codec::LONGEST as u64 + 1).read_to_end(&mut text);
+                read.map_err(|error| failed("read", &self.path.join(&name), &error))?;
+                (self.decode(&text, &name, &place.id)?, self.probe(&file, &name)?)
+            }
+        };
+        let Place { order, seq, at, .. } = *place;
+        Ok(Some(Listed { ticket, order, seq, at: at.min(now), life }))
+    }
+
+    /// Whether a ticket's claim lives; `None` if there is no such ticket.
+    pub fn life(&self, id: &Id) -> Result<Option<Life>, Error> {
+        match self.places()?.iter().find(|place| place.id == *id) {
+            Some(place) => Ok(self.read(place, place.at)?.map(|listed| listed.life)),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens another claim's ticket, to wait for its end.
+    pub fn open_other(&self, id: &Id) -> Option<File> {
+        let place = self.places().ok()?.into_iter().find(|place| place.id == *id)?;
+        place::open_file(&self.dir, &self.path, &place.file_name()).ok()?
+    }
+
+    /// Ends claims: the name first, then the lock, so that who waits for the lock finds the name gone.
+    pub fn drop_all(&mut self, ids: &[Id]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let places = self.places()?;
+        for id in ids {
+            let known = self.mine.get(id).and_then(|mine| mine.place.clone());
+            let name = match known.or_else(|| places.iter().find(|place| place.id == *id).cloned()) {
+                Some(place) => place.file_name(),
+                None => unborn(id),
+            };
+            match unlinkat(&self.dir, name.as_str(), UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(error) => return Err(failed("remove", &self.path.join(name), &error.into())),
+            }
+            if let Some(mine) = self.mine.remove(id) {
+                // For every holder of this description, in the sentry and in what the job left behind too.
+                let _ = mine.file.unlock();
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&self, ticket: &Ticket) -> Result<File, Error> {
+        let name = unborn(&ticket.id);
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let made = openat(&self.dir, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(std::io::Error::from)
+            .and_then(|fd| {
+                let mut file = File::from(fd);
+                file.lock()?;
+                file.write_all(codec::write_ticket(ticket).as_bytes())?;
+                Ok(file)
+            });
+        made.map_err(|error| {
+            let _ = unlinkat(&self.dir, name.as_str(), UnlinkatFlags::NoRemoveDir);
+            failed("write a ticket in", &self.path, &error)
+        })
+    }
+
+    fn decode(&self, text: &[u8], name: &str, id: &Id) -> Result<Ticket, Error> {
+        let complaint = match codec::read_ticket(text) {
+            Ok(ticket) if ticket.id == *id => return Ok(ticket),
+            Ok(_) => "it is kept under another id".to_owned(),
+            Err(damage) => damage.to_string(),
+        };
+        Err(Error::Damaged(format!(
+            "{} is damaged ({complaint}): nothing was granted and nothing changed; move it away only when no job under this \
+             lock is running",
+            self.path.join(name).display()
+        )))
+    }
+
+    /// A shared lock is granted only once the claim's exclusive one is gone for good: nobody ever locks a ticket again.
+    fn probe(&self, file: &File, name: &str) -> Result<Life, Error> {
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Life::Dead),
+            Err(TryLockError::WouldBlock) => Ok(Life::Alive),
+            Err(TryLockError::Error(error)) => Err(failed("probe", &self.path.join(name), &error)),
+        }
+    }
+}
+
+impl Place {
+    fn file_name(&self) -> String {
+        format!("{}.{}.{}.{}", self.order, self.seq, self.at.0, self.id.as_str())
+    }
+
+    fn parse(name: &str) -> Option<Place> {
+        let mut words = name.split('.');
+        let place = Place {
+            order: words.next()?.parse().ok()?,
+            seq: words.next()?.parse().ok()?,
+            at: Wall(words.next()?.parse().ok()?),
+            id: Id::try_from(words.next()?.to_owned()).ok()?,
+        };
+        // One spelling each: two names must not be one place.
+        (words.next().is_none() && place.file_name() == name).then_some(place)
+    }
+}
+
+fn unborn(id: &Id) -> String {
+    format!(".{}", id.as_str())
+}

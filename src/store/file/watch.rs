@@ -1,0 +1,157 @@
+//! Waiting without polling: the kernel says when the claim ahead ends, a FIFO when somebody wakes me.
+//!
+//! Each waiter watches the one ahead of it, and the first the holders, by a thread that blocks in flock(2) for a
+//! shared lock on their tickets: one wake-up a hand-over, and none is lost, because a freed lock stays free.
+//! (inotify ends at 128 instances a user.)
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
+
+use super::place::LockDir;
+use super::tickets::Tickets;
+use super::{Error, failed};
+use crate::bell::{Bell, listen};
+use crate::ledger::{Id, Life, View};
+use crate::time::{Clock, Tick};
+
+/// A watcher runs one system call; the smallest stack the platform grants is plenty.
+const WATCHER_STACK: usize = 64 * 1024;
+
+/// What one waiter listens to.
+#[derive(Default)]
+pub struct Watch {
+    waiting: bool,
+    targets: BTreeSet<Id>,
+    watched: Arc<Mutex<BTreeSet<Id>>>,
+    ended: Option<Bell>,
+    fifo: Option<(Id, File)>,
+}
+
+impl Watch {
+    /// Chooses whose end would change things for `id`: the living waiter ahead of it, or else the holders.
+    pub fn aim(&mut self, view: &View, id: Option<&Id>) {
+        self.targets.clear();
+        let waiter = id.filter(|id| view.ledger.holder(id).is_none() && view.ticket(id).is_some());
+        self.waiting = waiter.is_some();
+        let Some(id) = waiter else { return };
+        let ahead = view.waiters().take_while(|listed| listed.ticket.id != *id);
+        match ahead.filter(|listed| listed.life == Life::Alive).last() {
+            Some(ahead) => self.targets.extend([ahead.ticket.id.clone()]),
+            None => self.targets.extend(view.ledger.holders.iter().map(|h| &h.id).filter(|id| lives(view, id)).cloned()),
+        }
+    }
+
+    /// Waits for the end of a target, a wake, or `bell`, until `until`. Returns at once the first time, and whenever a
+    /// target is already gone: what was viewed before I listened may be out of date.
+    pub fn wait(
+        &mut self,
+        dir: &LockDir,
+        tickets: &Tickets,
+        id: &Id,
+        until: Tick,
+        bell: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
+        if self.waiting && self.fifo.is_none() {
+            self.fifo = Some((id.clone(), make_fifo(dir, id)?));
+            return Ok(());
+        }
+        if !self.watch_targets(tickets)? {
+            return Ok(());
+        }
+        let ended = self.ended.as_ref().map(AsFd::as_fd);
+        let woken = self.fifo.as_ref().map(|(_, fifo)| fifo.as_fd());
+        let all: Vec<BorrowedFd> = [Some(bell), ended, woken].into_iter().flatten().collect();
+        let heard = listen(&all, until, Clock::Monotonic);
+        if let Some(ended) = &self.ended {
+            ended.hush();
+        }
+        if let Some((_, fifo)) = &mut self.fifo {
+            empty(fifo);
+        }
+        heard.map(|_| ()).map_err(|error| Error::Unreachable(format!("can't wait: {error}")))
+    }
+
+    /// Takes away the FIFOs of claims that have ended.
+    pub fn forget(&mut self, dir: &LockDir, ids: &[Id]) {
+        let Ok(bells) = dir.part("bells") else { return };
+        for id in ids {
+            let _ = unlinkat(&bells, id.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        self.fifo.take_if(|(id, _)| ids.contains(id));
+    }
+
+    /// Starts a watcher for each target that has none; false if one is gone already.
+    fn watch_targets(&mut self, tickets: &Tickets) -> Result<bool, Error> {
+        if self.targets.is_empty() {
+            return Ok(true);
+        }
+        let out_of = |error| Error::Unreachable(format!("can't watch the queue: {error}"));
+        if self.ended.is_none() {
+            self.ended = Some(Bell::new().map_err(out_of)?);
+        }
+        let ended = self.ended.as_ref().expect("just made");
+        for target in &self.targets {
+            if self.watched.lock().is_ok_and(|watched| watched.contains(target)) {
+                continue;
+            }
+            let Some(ticket) = tickets.open_other(target) else { return Ok(false) };
+            watch_end(target.clone(), ticket, self.watched.clone(), ended.clone()).map_err(out_of)?;
+        }
+        Ok(true)
+    }
+}
+
+fn lives(view: &View, id: &Id) -> bool {
+    view.ticket(id).is_some_and(|listed| listed.life == Life::Alive)
+}
+
+/// Wakes a waiter that listens; one that does not will look by itself.
+pub fn wake(dir: &LockDir, id: &Id) {
+    let Ok(bells) = dir.part("bells") else { return };
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    if let Ok(fifo) = openat(&bells, id.as_str(), flags, Mode::empty()) {
+        let _ = File::from(fifo).write(&[1]);
+    }
+}
+
+fn watch_end(target: Id, ticket: File, watched: Arc<Mutex<BTreeSet<Id>>>, ended: Bell) -> std::io::Result<()> {
+    if let Ok(mut watched) = watched.lock() {
+        watched.insert(target.clone());
+    }
+    let blocked = move || {
+        while ticket.lock_shared().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {}
+        // Another watcher of the same ticket is not held up: shared locks go together.
+        if let Ok(mut watched) = watched.lock() {
+            watched.remove(&target);
+        }
+        ended.ring();
+    };
+    thread::Builder::new().name("watch".into()).stack_size(WATCHER_STACK).spawn(blocked).map(drop)
+}
+
+fn make_fifo(dir: &LockDir, id: &Id) -> Result<File, Error> {
+    let bells = dir.part("bells")?;
+    let path = dir.path.join("bells").join(id.as_str());
+    match mkfifoat(&bells, id.as_str(), Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(error) => return Err(failed("make", &path, &error.into())),
+    }
+    // Open for both, so that it never ends and a waker always finds a reader.
+    let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fifo = openat(&bells, id.as_str(), flags, Mode::empty());
+    fifo.map(File::from).map_err(|error| failed("open", &path, &error.into()))
+}
+
+fn empty(fifo: &mut File) {
+    let mut rings = [0; 64];
+    while fifo.read(&mut rings).is_ok_and(|read| read == rings.len()) {}
+}

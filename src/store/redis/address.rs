@@ -1,0 +1,244 @@
+//! A Redis store's URL: where the server is, how it is spoken to, and under which keys. Pure.
+
+use std::path::PathBuf;
+
+use url::{Host, Url};
+
+use crate::secret::Secret;
+
+const DEFAULT_PORT: u16 = 6379;
+const DEFAULT_PREFIX: &str = "vaultlock";
+const LONGEST_PREFIX: usize = 64;
+
+/// Where a Redis server is and how to enter it.
+#[derive(Clone, Debug)]
+pub struct Address {
+    pub(super) place: Place,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) db: u32,
+    pub(super) prefix: String,
+    pub(super) fresh: bool,
+    bare: String,
+    secret_in_url: bool,
+}
+
+/// The two ends a server can have, and TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Tcp { host: String, port: u16, tls: Option<TlsFiles> },
+    Unix(PathBuf),
+}
+
+/// The files that stand in for the system's, all PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TlsFiles {
+    pub cacert: Option<PathBuf>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+impl Address {
+    /// Reads `redis://`, `rediss://` and `redis+unix://` URLs.
+    ///
+    /// # Errors
+    /// Says which part is wrong and what it may be; never shows the user or the password.
+    pub fn parse(url: &Url) -> Result<Address, String> {
+        if url.fragment().is_some() {
+            return Err("a redis URL has no #fragment: write # as %23".to_owned());
+        }
+        let mut address = Address {
+            place: place(url)?,
+            user: decoded(url.username(), "the user")?,
+            password: match url.password() {
+                Some(password) => decoded(password, "the password")?.map(Secret::new),
+                None => None,
+            },
+            db: 0,
+            prefix: DEFAULT_PREFIX.to_owned(),
+            fresh: false,
+            bare: String::new(),
+            secret_in_url: false,
+        };
+        if let Place::Tcp { .. } = address.place {
+            let path = url.path().trim_matches('/');
+            address.db = if path.is_empty() { 0 } else { db(path)? };
+        }
+        for (key, value) in url.query_pairs() {
+            address.set(&key, &value)?;
+        }
+        address.check()?;
+        address.secret_in_url = address.user.is_some() || address.password.is_some();
+        address.bare = bare(url);
+        Ok(address)
+    }
+
+    /// Takes the password from `REDISCLI_AUTH`, given as its value, if the URL has none.
+    #[must_use]
+    pub fn or_password(mut self, rediscli_auth: Option<String>) -> Address {
+        if self.password.is_none() {
+            self.password = rediscli_auth.filter(|text| !text.is_empty()).map(Secret::new);
+        }
+        self
+    }
+
+    /// For messages: "redis at host:port" or "redis at /path.sock".
+    pub fn display(&self) -> String {
+        match &self.place {
+            Place::Tcp { host, port, .. } => format!("redis at {}:{port}", bracketed(host)),
+            Place::Unix(path) => format!("redis at {}", path.display()),
+        }
+    }
+
+    /// The same for every URL that means the same locks, whoever uses it: names what this host remembers of the store.
+    pub fn identity(&self) -> String {
+        let place = match &self.place {
+            Place::Tcp { host, port, tls: None } => format!("redis-{}-{port}", host.to_lowercase()),
+            Place::Tcp { host, port, tls: Some(_) } => format!("rediss-{}-{port}", host.to_lowercase()),
+            Place::Unix(path) => format!("redis+unix-{}", path.display()),
+        };
+        format!("{place}-{}-{}", self.db, self.prefix)
+    }
+
+    /// The URL without user and password, for the job's environment.
+    pub fn without_secrets(&self) -> String {
+        self.bare.clone()
+    }
+
+    /// Whether [`Address::without_secrets`] lacks something that the URL had.
+    pub fn has_secret(&self) -> bool {
+        self.secret_in_url
+    }
+
+    /// The text with the password struck out of it.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        self.password.as_ref().map_or_else(|| text.to_owned(), |password| password.scrub(text))
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let file = || (!value.is_empty()).then(|| PathBuf::from(value)).ok_or(format!("{key}= needs a file"));
+        match (&mut self.place, key) {
+            (_, "prefix") => self.prefix = prefix(value)?,
+            (_, "fresh") => {
+                self.fresh = value.parse().map_err(|_| format!("fresh={value:?} is neither true nor false"))?;
+            }
+            (Place::Unix(_), "db") => self.db = db(value)?,
+            (Place::Unix(_), "user") => self.user = Some(value.to_owned()),
+            (Place::Unix(_), "pass") => self.password = Some(Secret::new(value)),
+            (Place::Tcp { tls: Some(files), .. }, "cacert") => files.cacert = Some(file()?),
+            (Place::Tcp { tls: Some(files), .. }, "cert") => files.cert = Some(file()?),
+            (Place::Tcp { tls: Some(files), .. }, "key") => files.key = Some(file()?),
+            (Place::Tcp { .. }, "user" | "pass" | "db") => {
+                return Err(format!("{key}= is for redis+unix URLs: write redis://USER:PASSWORD@HOST:PORT/DB"));
+            }
+            (_, "cacert" | "cert" | "key") => return Err(format!("{key}= needs TLS: write rediss:// instead")),
+            _ => return Err(format!("a redis URL has no parameter {key:?}: it has {}", self.parameters())),
+        }
+        Ok(())
+    }
+
+    fn parameters(&self) -> &'static str {
+        match self.place {
+            Place::Unix(_) => "prefix, fresh, max_ttl, db, user and pass",
+            Place::Tcp { tls: Some(_), .. } => "prefix, fresh, max_ttl, cacert, cert and key",
+            Place::Tcp { tls: None, .. } => "prefix, fresh and max_ttl",
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if let Place::Tcp { tls: Some(files), .. } = &self.place
+            && files.cert.is_some() != files.key.is_some()
+        {
+            return Err("a client certificate is two files: give both cert= and key=".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn place(url: &Url) -> Result<Place, String> {
+    let tls = match url.scheme() {
+        "redis" => None,
+        "rediss" => Some(TlsFiles::default()),
+        "redis+unix" => return socket_path(url),
+        other => return Err(format!("{other}:// is not a redis URL: use redis://, rediss:// or redis+unix://")),
+    };
+    let host = match url.host() {
+        Some(Host::Domain(host)) => decoded(host, "the host")?,
+        Some(Host::Ipv4(host)) => Some(host.to_string()),
+        Some(Host::Ipv6(host)) => Some(host.to_string()),
+        None => None,
+    };
+    let host = host.ok_or("a redis URL needs a host: redis://HOST:PORT/DB")?;
+    if host.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err("the host in the URL holds blanks or control characters".to_owned());
+    }
+    match url.port() {
+        Some(0) => Err("port 0 is no port: leave it out for 6379".to_owned()),
+        port => Ok(Place::Tcp { host, port: port.unwrap_or(DEFAULT_PORT), tls }),
+    }
+}
+
+fn socket_path(url: &Url) -> Result<Place, String> {
+    if url.host_str().is_some_and(|host| !host.is_empty()) {
+        return Err("a redis+unix URL has three slashes: redis+unix:///run/redis.sock".to_owned());
+    }
+    let path = decoded(url.path(), "the path")?.filter(|path| path.len() > 1);
+    path.map(|path| Place::Unix(path.into())).ok_or("a redis+unix URL needs a path: redis+unix:///run/redis.sock".into())
+}
+
+fn db(text: &str) -> Result<u32, String> {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse().ok().filter(|_| plain);
+    number.ok_or_else(|| format!("{text:?} is not a redis database: use a number such as 0"))
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte));
+    if plain && (1..=LONGEST_PREFIX).contains(&text.len()) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("prefix={text:?} is not a prefix: use 1 to {LONGEST_PREFIX} letters, digits, _ . : or -"))
+    }
+}
+
+fn bare(url: &Url) -> String {
+    let mut bare = url.clone();
+    // Fails only where there is no host, and then there is no user either.
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    let kept: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(key, _)| key != "user" && key != "pass")
+        .map(|(key, value)| (key.into_owned(), value.into_owned()))
+        .collect();
+    bare.set_query(None);
+    if !kept.is_empty() {
+        bare.query_pairs_mut().extend_pairs(kept);
+    }
+    bare.into()
+}
+
+/// Undoes %xx; `None` for an empty text. Unlike in a query, + stays +.
+fn decoded(text: &str, what: &str) -> Result<Option<String>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(hex_byte);
+        if *first == b'%' && escaped.is_none() {
+            return Err(format!("{what} in the URL has a % without two hexadecimal digits: write % as %25"));
+        }
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    let text = String::from_utf8(bytes).map_err(|_| format!("{what} in the URL is not UTF-8"))?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok())?
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}

@@ -1,0 +1,334 @@
+//! One connection to a Redis server: bytes out, replies in, all of it within a budget.
+//!
+//! The `redis` crate's own connection has a time-out per system call, so a server that drips one byte at a time can hold
+//! it for ever, and it loads the system's certificates at each connect. Here the crate packs commands and parses replies.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use rustls::{ClientConnection, StreamOwned};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+use super::address::{Address, Place};
+use super::{refusal, tls};
+use crate::bell;
+use crate::store::Error;
+use crate::time::{Clock, Tick};
+
+/// No honest reply is longer: 200 holders and 32 waiters with the longest tickets, or a list of very many locks.
+const LONGEST_REPLY: usize = 64 << 20;
+/// A host that is gone without a word is noticed after about this long, also where nothing is sent.
+const SILENCE: Duration = Duration::from_secs(20);
+
+/// Until when a verb must be done, and how long it was given, for the message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    pub until: Tick,
+    pub whole: Duration,
+}
+
+impl Budget {
+    pub fn new(whole: Duration) -> Budget {
+        Budget { until: Clock::Boottime.now() + whole, whole }
+    }
+
+    fn left(self) -> io::Result<Duration> {
+        let left = Clock::Boottime.now().until(self.until);
+        // Zero would mean no time-out to the kernel, and it counts in microseconds.
+        if left < Duration::from_micros(1) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+/// An open connection. After any error it must be dropped: a reply may still be under way.
+pub(super) struct Connection {
+    stream: Stream,
+    parser: redis::Parser,
+}
+
+impl Connection {
+    /// Connects and, where there is a password or a database to choose, enters in one round trip more.
+    ///
+    /// # Errors
+    /// Unreachable in time, or refused.
+    pub fn open(address: &Address, budget: Budget) -> Result<Connection, Error> {
+        let line = |error: io::Error| refusal::line(address, &error, budget.whole);
+        let stream = match &address.place {
+            Place::Unix(path) => Stream::plain(dial(&SockAddr::unix(path).map_err(line)?, budget.left().map_err(line)?).map_err(line)?, budget),
+            Place::Tcp { host, port, tls: None } => Stream::plain(dial_host(host, *port, budget).map_err(line)?, budget),
+            Place::Tcp { host, port, tls: Some(files) } => {
+                let mut client = tls::client(files, host).map_err(|why| refusal::tls(address, &why))?;
+                let mut paced = Paced::new(dial_host(host, *port, budget).map_err(line)?, budget);
+                while client.is_handshaking() {
+                    client.complete_io(&mut paced).map_err(line)?;
+                }
+                Stream::Tls(Box::new(StreamOwned::new(client, paced)))
+            }
+        };
+        let mut connection = Connection { stream, parser: redis::Parser::new() };
+        connection.enter(address, budget)?;
+        Ok(connection)
+    }
+
+    /// Sends commands at once and reads as many replies; a server's error is a reply.
+    ///
+    /// # Errors
+    /// The line broke, the budget is used up, or what came is not Redis's protocol.
+    pub fn ask(&mut self, address: &Address, commands: &[Cmd], budget: Budget) -> Result<Vec<Value>, Error> {
+        self.send(address, commands, budget)?;
+        commands.iter().map(|_| self.read_one(address, budget)).collect()
+    }
+
+    /// Sends commands and reads nothing.
+    ///
+    /// # Errors
+    /// The line broke or the budget is used up.
+    pub fn send(&mut self, address: &Address, commands: &[Cmd], budget: Budget) -> Result<(), Error> {
+        let bytes: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
+        self.stream.paced().begin(budget);
+        let sent = self.stream.write_all(&bytes).and_then(|()| self.stream.flush());
+        sent.map_err(|error| refusal::line(address, &error, budget.whole))
+    }
+
+    /// Whether an idle connection is still good: nothing may have come on it, least of all its end.
+    pub fn is_idle(&mut self) -> bool {
+        let clock = Clock::Boottime;
+        match bell::listen(&[self.stream.fd()], Tick(0), clock).as_deref() {
+            Ok([false]) => true,
+            // TLS sends tickets and key updates of its own.
+            Ok(_) if matches!(self.stream, Stream::Tls(_)) => self.drain().is_ok_and(|came| came.is_empty()),
+            _ => false,
+        }
+    }
+
+    /// What has come and was not asked for, without waiting; the end of the line is an error.
+    ///
+    /// # Errors
+    /// The line is at its end.
+    pub fn drain(&mut self) -> io::Result<Vec<u8>> {
+        self.stream.paced().begin(Budget { until: Tick::NEVER, whole: Duration::ZERO });
+        self.stream.paced().socket.set_nonblocking(true)?;
+        let mut came = Vec::new();
+        let mut piece = [0; 4096];
+        let end = loop {
+            match self.stream.read(&mut piece) {
+                Ok(0) => break Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) if came.len() < LONGEST_REPLY => came.extend_from_slice(&piece[..n]),
+                Ok(_) => break Err(io::ErrorKind::InvalidData.into()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        self.stream.paced().socket.set_nonblocking(false)?;
+        end.map(|()| came)
+    }
+
+    /// Can be read when something has come.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.fd()
+    }
+
+    /// Not one pipeline with the first verb: were the password wrong or the database missing, the verb would be
+    /// carried out as somebody else or somewhere else.
+    fn enter(&mut self, address: &Address, budget: Budget) -> Result<(), Error> {
+        let mut commands = Vec::new();
+        if let Some(password) = &address.password {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(user) = &address.user {
+                auth.arg(user);
+            }
+            auth.arg(password.reveal());
+            commands.push(auth);
+        } else if address.user.is_some() {
+            return Err(refusal::no_password(address));
+        }
+        if address.db != 0 {
+            let mut select = redis::cmd("SELECT");
+            select.arg(address.db);
+            commands.push(select);
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        for reply in self.ask(address, &commands, budget)? {
+            match reply {
+                Value::Okay => {}
+                Value::ServerError(error) => return Err(refusal::said(address, &error)),
+                _ => return Err(refusal::stranger(address)),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_one(&mut self, address: &Address, budget: Budget) -> Result<Value, Error> {
+        let mut tapped = Tapped { stream: &mut self.stream, broke: None };
+        let parsed = self.parser.parse_value(&mut tapped);
+        match (parsed, tapped.broke) {
+            (Ok(value), _) => Ok(value),
+            (Err(_), Some(error)) => Err(refusal::line(address, &error, budget.whole)),
+            (Err(_), None) => Err(refusal::stranger(address)),
+        }
+    }
+}
+
+/// The bytes, with or without TLS around them.
+enum Stream {
+    Plain(Paced),
+    Tls(Box<StreamOwned<ClientConnection, Paced>>),
+}
+
+impl Stream {
+    fn plain(socket: Socket, budget: Budget) -> Stream {
+        Stream::Plain(Paced::new(socket, budget))
+    }
+
+    fn paced(&mut self) -> &mut Paced {
+        match self {
+            Stream::Plain(paced) => paced,
+            Stream::Tls(tls) => &mut tls.sock,
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Plain(paced) => paced.socket.as_fd(),
+            Stream::Tls(tls) => tls.sock.socket.as_fd(),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(paced) => paced.read(into),
+            Stream::Tls(tls) => tls.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(paced) => paced.write(from),
+            Stream::Tls(tls) => tls.write(from),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(paced) => paced.flush(),
+            Stream::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
+/// A socket whose every read and write gets what is left of the budget.
+struct Paced {
+    socket: Socket,
+    budget: Budget,
+    came: usize,
+}
+
+impl Paced {
+    fn new(socket: Socket, budget: Budget) -> Paced {
+        Paced { socket, budget, came: 0 }
+    }
+
+    fn begin(&mut self, budget: Budget) {
+        (self.budget, self.came) = (budget, 0);
+    }
+}
+
+impl Read for Paced {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.came > LONGEST_REPLY {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.socket.set_read_timeout(Some(self.budget.left()?.min(SILENCE * 180)))?;
+        let n = self.socket.read(into)?;
+        self.came += n;
+        Ok(n)
+    }
+}
+
+impl Write for Paced {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.budget.left()?.min(SILENCE * 180)))?;
+        self.socket.write(from)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps the error that the parser would wrap beyond recognition.
+struct Tapped<'a> {
+    stream: &'a mut Stream,
+    broke: Option<io::Error>,
+}
+
+impl Read for Tapped<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let error = match self.stream.read(into) {
+            Ok(0) => io::ErrorKind::UnexpectedEof.into(),
+            Ok(n) => return Ok(n),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(error) => error,
+        };
+        let kind = error.kind();
+        self.broke = Some(error);
+        Err(kind.into())
+    }
+}
+
+fn dial_host(host: &str, port: u16, budget: Budget) -> io::Result<Socket> {
+    let found = resolve(host, port, budget)?;
+    let mut last = io::Error::from(io::ErrorKind::HostUnreachable);
+    for (tried, address) in found.iter().enumerate() {
+        // An address that swallows everything must leave time for the next one.
+        let share = budget.left()? / (found.len() - tried) as u32;
+        match dial(&SockAddr::from(*address), share) {
+            Ok(socket) => {
+                socket.set_tcp_nodelay(true)?;
+                let keepalive = TcpKeepalive::new().with_time(SILENCE / 2).with_interval(SILENCE / 4).with_retries(2);
+                socket.set_tcp_keepalive(&keepalive)?;
+                #[cfg(target_os = "linux")]
+                socket.set_tcp_user_timeout(Some(SILENCE))?;
+                return Ok(socket);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn dial(address: &SockAddr, within: Duration) -> io::Result<Socket> {
+    let domain = address.domain();
+    let protocol = (domain != Domain::UNIX).then_some(Protocol::TCP);
+    let socket = Socket::new(domain, Type::STREAM, protocol)?;
+    socket.connect_timeout(address, within)?;
+    Ok(socket)
+}
+
+/// getaddrinfo(3) has no time-out, so a name is looked up aside and, when that takes too long, left to itself.
+fn resolve(host: &str, port: u16, budget: Budget) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (tell, told) = mpsc::channel();
+    let host = host.to_owned();
+    std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        // Nobody listens any more when it took too long.
+        let _ = tell.send(found);
+    })?;
+    match told.recv_timeout(budget.left()?) {
+        Ok(Ok(found)) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::NotFound, "unknown host")),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}

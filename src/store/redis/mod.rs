@@ -1,0 +1,304 @@
+//! Locks in Redis or Valkey: one hash a lock, changed by short scripts; leases are told dead by watching their beats.
+//!
+//! ```text
+//! {prefix}:{<name>}        hash: v, ledger, h (holders' ids), seq, last (no ticket is older than one before it);
+//!                          of each ticket t:<id> its text, s:<id> "seq order at", b:<id> "beats ms"
+//! {prefix}:{<name>}:queue  zset of those who wait: score = order, member = seq:id
+//! {prefix}:{<name>}:gone   zset id -> ms of ids that never return, for an hour and at most 10,000
+//! {prefix}:store           hash: the life of the store, and whether its memory is to be trusted
+//! {prefix}:names           set of the locks' raw names
+//! {prefix}:wake:<id>       channel
+//! ```
+//!
+//! No key has a time to live: a lock that expired would be a lock forgotten.
+//!
+//! A user that may do no more than this:
+//! `ACL SETUSER locks on >PASSWORD resetkeys ~vaultlock:* resetchannels &vaultlock:* -@all +evalsha +eval +info +time
+//! +type +exists +hget +hmget +hset +hdel +hexists +zadd +zrem +zscore +zcard +zrank +zrange +zremrangebyscore
+//! +zremrangebyrank +sadd +smembers +publish +subscribe +select` (also in [`ACL`]).
+
+mod address;
+mod connection;
+mod refusal;
+mod reply;
+mod scripts;
+mod tls;
+mod wake;
+
+use std::collections::BTreeSet;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use redis::{Cmd, Value};
+
+pub use address::Address;
+pub use refusal::ACL;
+
+use self::connection::{Budget, Connection};
+use self::reply::{Reply, holder_ids};
+use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
+use self::wake::Wakes;
+use super::{Beat, Error, Kind, Outcome, Store, Terms};
+use crate::ledger::codec::{LONGEST, write_ledger, write_ticket};
+use crate::ledger::{Commit, Guard, Id, Ticket, View};
+use crate::name::Name;
+use crate::time::{Clock, Tick, Wall};
+
+/// Nobody waits behind so many; a script gone wild must not fill the server.
+const MOST_WAITERS: u32 = 10_000;
+/// The server reckons with doubles: beyond this an order would be rounded.
+const FURTHEST_LEAD: i64 = 1 << 51;
+
+/// A store in one Redis server.
+pub struct Redis {
+    address: Address,
+    terms: Terms,
+    line: Option<Connection>,
+    /// Whether a script has run on the line, so that the server's policy is known to be sound.
+    line_proven: bool,
+    wakes: Wakes,
+    /// Tickets that were last seen waiting: they alone are worth a subscription.
+    waiting: BTreeSet<Id>,
+}
+
+impl Redis {
+    /// A store that connects when it is first used.
+    pub fn open(address: Address, terms: &Terms) -> Redis {
+        Redis {
+            address,
+            terms: terms.clone(),
+            line: None,
+            line_proven: false,
+            wakes: Wakes::new(),
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    /// Runs a script: one round trip, or two where the server does not know it yet.
+    fn run(&mut self, script: &Script, lock: &Name, args: &[Vec<u8>]) -> Result<Answer, Error> {
+        let key = self.key(lock);
+        let keys = [
+            key.clone(),
+            format!("{key}:queue"),
+            format!("{key}:gone"),
+            format!("{}:store", self.address.prefix),
+            format!("{}:names", self.address.prefix),
+        ];
+        let budget = Budget::new(self.terms.request);
+        let sent = Wall::now();
+        let mut line = self.line(budget)?;
+        let first = if self.line_proven { "0" } else { "1" };
+        let mark = random_mark();
+        let command = |verb: &str, script: &str| {
+            let mut command = redis::cmd(verb);
+            command.arg(script).arg(keys.len()).arg(&keys);
+            command.arg(&mark).arg(self.terms.max_ttl.as_millis() as u64).arg(first).arg(LONGEST).arg(args);
+            command
+        };
+        let mut reply = ask_one(&mut line, &self.address, command("EVALSHA", &script.digest), budget)?;
+        if matches!(&reply, Value::ServerError(error) if error.code() == "NOSCRIPT") {
+            reply = ask_one(&mut line, &self.address, command("EVAL", script.code), budget)?;
+        }
+        match reply {
+            Value::Array(parts) => {
+                // Put back only here: after any error a reply may still be on its way to the next verb.
+                (self.line, self.line_proven) = (Some(line), true);
+                Ok(Answer { key, between: (sent, Wall::now()), parts })
+            }
+            Value::ServerError(error) => Err(refusal::said(&self.address, &error)),
+            _ => Err(refusal::stranger(&self.address)),
+        }
+    }
+
+    /// The line, opened anew if it was closed while idle. It is taken out: who fails does not put it back.
+    fn line(&mut self, budget: Budget) -> Result<Connection, Error> {
+        if let Some(mut line) = self.line.take()
+            && line.is_idle()
+        {
+            return Ok(line);
+        }
+        self.line_proven = false;
+        Connection::open(&self.address, budget)
+    }
+
+    fn key(&self, lock: &Name) -> String {
+        format!("{}:{{{}}}", self.address.prefix, lock.spelled())
+    }
+
+    fn channel(&self, id: &str) -> String {
+        format!("{}:wake:{id}", self.address.prefix)
+    }
+
+    fn note(&mut self, view: &View, id: Option<&Id>) {
+        let Some(id) = id else { return };
+        if view.ticket(id).is_some() && view.ledger.holder(id).is_none() {
+            self.waiting.insert(id.clone());
+        } else {
+            self.stop_waiting(id);
+        }
+    }
+
+    fn stop_waiting(&mut self, id: &Id) {
+        if self.waiting.remove(id) && self.waiting.is_empty() {
+            self.wakes.close();
+        }
+    }
+
+    fn reply<'a>(&'a self, answer: Answer, lock: &'a Name, key: &'a str) -> Reply<'a> {
+        Reply {
+            address: &self.address,
+            lock,
+            key,
+            max_ttl: self.terms.max_ttl,
+            between: answer.between,
+            parts: answer.parts.into_iter(),
+        }
+    }
+
+    fn seen(&mut self, answer: Answer, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
+        let key = answer.key.clone();
+        let view = self.reply(answer, lock, &key).view(id)?;
+        self.note(&view, id);
+        Ok(view)
+    }
+}
+
+impl Store for Redis {
+    fn kind(&self) -> Kind {
+        Kind { engine: "redis", clock: Clock::Boottime, knows_the_dead: false }
+    }
+
+    fn prepare(&mut self, _lock: &Name, _ticket: &Ticket) -> Result<Vec<RawFd>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn take(&mut self, lock: &Name, ticket: &Ticket) -> Result<View, Error> {
+        let lead = ticket.lead_ms.clamp(-FURTHEST_LEAD, FURTHEST_LEAD);
+        let args = [
+            bytes(ticket.id.as_str()),
+            bytes(write_ticket(ticket)),
+            bytes(lead.to_string()),
+            bytes(lock.as_str()),
+            bytes(MOST_WAITERS.to_string()),
+        ];
+        let answer = self.run(&TAKE, lock, &args)?;
+        self.seen(answer, lock, Some(&ticket.id))
+    }
+
+    fn beat(&mut self, lock: &Name, id: &Id, with: &[Id]) -> Result<Beat, Error> {
+        let args: Vec<Vec<u8>> = [id].into_iter().chain(with).map(|id| bytes(id.as_str())).collect();
+        let answer = self.run(&BEAT, lock, &args)?;
+        let key = answer.key.clone();
+        let beat = self.reply(answer, lock, &key).beat()?;
+        if beat == Beat::Gone {
+            self.stop_waiting(id);
+        }
+        Ok(beat)
+    }
+
+    fn view(&mut self, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
+        let answer = self.run(&LOOK, lock, &[bytes(id.map_or("", Id::as_str))])?;
+        self.seen(answer, lock, id)
+    }
+
+    fn commit(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error> {
+        let args = commit_args(lock, id, commit, self.channel(""))?;
+        let answer = self.run(&COMMIT, lock, &args)?;
+        let key = answer.key.clone();
+        let outcome = self.reply(answer, lock, &key).outcome(id)?;
+        let (Outcome::Done(view) | Outcome::Conflict(view)) = &outcome;
+        self.note(view, Some(id));
+        Ok(outcome)
+    }
+
+    fn wait(&mut self, _lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
+        if !self.waiting.contains(id) {
+            // A holder learns of requests by its beats: an uncontended lock must not cost a second connection.
+            return wake::heard(&[bell], until).map(|_| ());
+        }
+        let channel = self.channel(id.as_str());
+        self.wakes.wait(&self.address, id, &channel, until, bell, self.terms.request)
+    }
+
+    fn locks(&mut self) -> Result<Vec<Name>, Error> {
+        let key = format!("{}:names", self.address.prefix);
+        let budget = Budget::new(self.terms.request);
+        let mut line = self.line(budget)?;
+        let mut command = redis::cmd("SMEMBERS");
+        command.arg(&key);
+        let members = match ask_one(&mut line, &self.address, command, budget)? {
+            Value::Array(members) => members,
+            Value::ServerError(error) if error.code() == "WRONGTYPE" => {
+                return Err(refusal::damaged(&self.address, &key, "it should be a set"));
+            }
+            Value::ServerError(error) => return Err(refusal::said(&self.address, &error)),
+            _ => return Err(refusal::stranger(&self.address)),
+        };
+        self.line = Some(line);
+        let mut names = members
+            .into_iter()
+            .map(|member| match member {
+                Value::BulkString(bytes) => String::from_utf8(bytes).ok().and_then(|text| Name::new(&text).ok()),
+                _ => None,
+            })
+            .collect::<Option<Vec<Name>>>()
+            .ok_or_else(|| refusal::damaged(&self.address, &key, "it holds what is no lock name"))?;
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// What a script answered, not yet read.
+struct Answer {
+    key: String,
+    between: (Wall, Wall),
+    parts: Vec<Value>,
+}
+
+fn ask_one(line: &mut Connection, address: &Address, command: Cmd, budget: Budget) -> Result<Value, Error> {
+    let mut replies = line.ask(address, &[command], budget)?;
+    replies.pop().ok_or_else(|| refusal::stranger(address))
+}
+
+fn commit_args(lock: &Name, id: &Id, commit: &Commit, channels: String) -> Result<Vec<Vec<u8>>, Error> {
+    let text = commit.ledger.as_ref().map(write_ledger).unwrap_or_default();
+    if text.len() > LONGEST {
+        return Err(Error::Refused(format!("the ledger of {lock:?} would be too long: use fewer holders or shorter labels")));
+    }
+    let mut args = vec![
+        bytes(id.as_str()),
+        bytes(commit.version.to_string()),
+        bytes(commit.epoch.as_str()),
+        bytes(text),
+        bytes(commit.ledger.as_ref().map_or(0, |ledger| ledger.version).to_string()),
+        bytes(commit.ledger.as_ref().map(holder_ids).unwrap_or_default()),
+        bytes(commit.settle.as_deref().unwrap_or_default()),
+        bytes(lock.as_str()),
+        bytes(channels),
+        bytes(commit.drop.len().to_string()),
+    ];
+    args.extend(commit.drop.iter().map(|id| bytes(id.as_str())));
+    args.push(bytes(commit.guards.len().to_string()));
+    for guard in &commit.guards {
+        let (kind, whom, count) = match guard {
+            Guard::Absent(whom) => ("absent", whom, String::new()),
+            Guard::Present(whom) => ("present", whom, String::new()),
+            Guard::Still(whom, count) => ("still", whom, count.map(|count| count.to_string()).unwrap_or_default()),
+        };
+        args.extend([bytes(kind), bytes(whom.as_str()), bytes(count)]);
+    }
+    args.extend(commit.wake.iter().map(|id| bytes(id.as_str())));
+    Ok(args)
+}
+
+fn random_mark() -> String {
+    let mut random = [0u8; 16];
+    // Marks must differ, not be secret: without randomness the time does.
+    if getrandom::getrandom(&mut random).is_err() {
+        random = u128::from(Clock::Boottime.now().0).to_be_bytes();
+    }
+    random.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes(text: impl Into<String>) -> Vec<u8> {
+    text.into().into_bytes()
+}

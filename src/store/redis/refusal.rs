@@ -1,0 +1,140 @@
+//! What went wrong with Redis, in words that name the server, end in what to do and never show a password.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use redis::ServerError;
+
+use super::address::{Address, Place};
+use crate::store::Error;
+
+/// What the user of a URL must be allowed; `vaultlock` stands for the prefix.
+pub const ACL: &str = "~vaultlock:* &vaultlock:* +evalsha +eval +info +time +type +exists +hget +hmget +hset +hdel +hexists \
+    +zadd +zrem +zscore +zcard +zrank +zrange +zremrangebyscore +zremrangebyrank +sadd +smembers +publish +subscribe +select";
+
+/// The connection failed.
+pub(super) fn line(address: &Address, error: &io::Error, within: Duration) -> Error {
+    let server = address.display();
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return handshake(address, error);
+    }
+    let text = match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            let within = humantime::format_duration(Duration::from_millis(within.as_millis() as u64));
+            format!("no answer from {server} within {within}: look at the network and the server's load")
+        }
+        io::ErrorKind::ConnectionRefused => format!("{server} refuses connections: is the server running there?"),
+        io::ErrorKind::NotFound if matches!(address.place, Place::Unix(_)) => {
+            format!("no socket for {server}: is the server running, with this unixsocket?")
+        }
+        io::ErrorKind::NotFound => format!("the host of {server} has no address: check the name in the URL"),
+        io::ErrorKind::PermissionDenied => {
+            return Error::Refused(format!("may not connect to {server}: check the socket's owner and unixsocketperm"));
+        }
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => {
+            format!("{server} closed the connection: see its log, it may be restarting or want TLS (rediss://)")
+        }
+        io::ErrorKind::FileTooLarge => return Error::Damaged(format!("{server} sent more than any lock has: look at its keys")),
+        kind => format!("lost {server}: {kind}; look at the network"),
+    };
+    Error::Unreachable(text)
+}
+
+/// The server answered a command with an error.
+pub(super) fn said(address: &Address, error: &ServerError) -> Error {
+    let server = address.display();
+    let details = address.scrub(error.details().unwrap_or_default());
+    let code = address.scrub(error.code());
+    let refused = |text: String| Error::Refused(text);
+    let later = |text: String| Error::Unreachable(text);
+    match code.as_str() {
+        "VLDAMAGED" => {
+            let (key, why) = details.split_once(' ').unwrap_or((&details, "it is not what it should be"));
+            damaged(address, key, why)
+        }
+        "VLMAXTTL" => refused(format!(
+            "{server} has a max_ttl of {}, the store URL here another: use the same max_ttl in every store URL",
+            details.trim().parse().map_or_else(
+                |_| details.clone(),
+                |ms| humantime::format_duration(Duration::from_millis(ms)).to_string()
+            )
+        )),
+        "VLEVICTS" => refused(format!("{server} evicts locks when it is full ({details}): set maxmemory-policy noeviction")),
+        "VLREPLICA" | "READONLY" => refused(format!("{server} is a read-only replica: give the primary in the store URL")),
+        "VLNOLIFE" => refused(format!("{server} does not tell its run_id in INFO: use a Redis or Valkey server itself, no proxy")),
+        "VLFULL" => refused(format!("{server}: {details} already wait for this lock: try again when fewer do")),
+        "NOAUTH" => refused(format!("{server} wants a password: put it into the store URL or REDISCLI_AUTH")),
+        "WRONGPASS" => refused(format!("{server} does not accept this user and password: check the store URL or REDISCLI_AUTH")),
+        "NOPERM" => {
+            let what = details.split('\'').nth(1).map(|word| format!(" {word}")).unwrap_or_default();
+            refused(format!("{server} does not let this user{what} all that locks need: ACL SETUSER ... {ACL}"))
+        }
+        "OOM" => refused(format!("{server} is full: raise its maxmemory")),
+        "MISCONF" => refused(format!("{server} can't write its data to disk and takes no changes: see its log")),
+        "DENIED" => refused(format!("{server} is in protected mode: set a password there, or bind it to this host's network")),
+        "WRONGTYPE" => refused(format!("{server}: a key of ours is of the wrong type: choose another prefix= in the store URL")),
+        "LOADING" => later(format!("{server} is still loading its data: try again in a while")),
+        "BUSY" => later(format!("{server} is busy with a script: try again, or stop it with SCRIPT KILL")),
+        "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "NOREPLICAS" => {
+            later(format!("{server} can't answer now ({code}): try again when its cluster or replicas are well"))
+        }
+        "MOVED" | "ASK" | "CROSSSLOT" => refused(format!("{server} is a cluster: give a single server in the store URL")),
+        "ERR" if details.contains("unknown command") => {
+            let what = details.split(['\'', '`']).nth(1).unwrap_or("a command");
+            refused(format!("{server} does not know {what}: use Redis 6 or later, or Valkey"))
+        }
+        "ERR" if details.contains("without any password") || details.contains("no password is set") => {
+            refused(format!("{server} has no password, the store URL here has one: take it out, or set it there"))
+        }
+        "ERR" if details.contains("DB index") || details.contains("invalid DB") => {
+            refused(format!("{server} has no database {}: choose another one, such as 0", address.db))
+        }
+        "ERR" if details.contains("max number of clients") => later(format!("{server} has too many clients: raise its maxclients")),
+        _ => refused(format!("{server} refuses: {code} {details}; see its log")),
+    }
+}
+
+/// What answers is no Redis server.
+pub(super) fn stranger(address: &Address) -> Error {
+    Error::Refused(format!("what answers as {} does not speak redis: check host and port", address.display()))
+}
+
+/// A key holds what this program did not write.
+pub(super) fn damaged(address: &Address, key: &str, why: &str) -> Error {
+    let (server, why) = (address.display(), address.scrub(why));
+    let why = why.trim_end_matches('.');
+    Error::Damaged(format!("{key} in {server} is damaged: {why}; nothing was granted and nothing changed; look at this key there"))
+}
+
+/// TLS can't even begin.
+pub(super) fn tls(address: &Address, why: &str) -> Error {
+    Error::Refused(format!("no TLS to {}: {why}", address.display()))
+}
+
+/// A user without a password would enter as the default user.
+pub(super) fn no_password(address: &Address) -> Error {
+    Error::Refused(format!("no password for the user of {}: put it into the store URL or REDISCLI_AUTH", address.display()))
+}
+
+fn handshake(address: &Address, error: &rustls::Error) -> Error {
+    let server = address.display();
+    let why = match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            "its certificate is of an unknown authority: give that one's certificate as cacert=FILE".to_owned()
+        }
+        rustls::Error::InvalidCertificate(
+            rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. },
+        ) => "its certificate is for another host: use the name in it".to_owned(),
+        rustls::Error::InvalidCertificate(why) => format!("its certificate is not valid ({why}): renew it"),
+        rustls::Error::InvalidMessage(_) => "it does not answer in TLS: write redis:// or give the TLS port".to_owned(),
+        rustls::Error::AlertReceived(why) => {
+            format!("it breaks the handshake off ({why:?}): it may want a client certificate, cert=FILE and key=FILE")
+        }
+        other => format!("{}; check the server's TLS settings", other.source().map_or(other.to_string(), ToString::to_string)),
+    };
+    Error::Refused(format!("no TLS to {server}: {why}"))
+}

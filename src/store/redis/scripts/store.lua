@@ -1,0 +1,90 @@
+-- Every script begins with this: is it the store it was, and does it remember?
+-- KEYS  1 lock (hash)  2 its queue (zset)  3 ids gone from it (zset)  4 the store's record (hash)  5 names (set)
+-- ARGV  1 a fresh mark  2 max_ttl in ms  3 '1' for the first script on a connection  4 a lock text longer than this is damaged
+-- All checks come before all writes: Redis keeps what a failed script has already written.
+local function field(info, name)
+  return string.match(info, '\r\n' .. name .. ':([^\r\n]*)')
+end
+local function damaged(key, why)
+  return redis.error_reply('VLDAMAGED ' .. key .. ' ' .. why)
+end
+local function whole(text)
+  return text and #text <= 15 and string.match(text, '^%d+$')
+end
+
+local replication = redis.call('INFO', 'replication')
+if field(replication, 'role') ~= 'master' then
+  return redis.error_reply('VLREPLICA it follows another server')
+end
+if ARGV[3] == '1' then
+  local policy = field(redis.call('INFO', 'memory'), 'maxmemory_policy') or ''
+  if string.sub(policy, 1, 7) == 'allkeys' then
+    return redis.error_reply('VLEVICTS ' .. policy)
+  end
+end
+for i, wanted in ipairs({ 'hash', 'zset', 'zset', 'hash', 'set' }) do
+  local is = redis.call('TYPE', KEYS[i]).ok
+  if is ~= 'none' and is ~= wanted then
+    return damaged(KEYS[i], 'it is a ' .. is .. ' and should be a ' .. wanted)
+  end
+end
+
+local server = redis.call('INFO', 'server')
+local run_id, replid = field(server, 'run_id'), field(replication, 'master_replid')
+if not run_id or not replid then
+  return redis.error_reply('VLNOLIFE it does not tell its run_id')
+end
+local epoch = run_id .. ':' .. replid
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local stamp = string.format('%.0f', now)
+
+local record = redis.call('HMGET', KEYS[4], 'epoch', 'mark', 'settled', 'max_ttl_ms', 'carried')
+local mark, settled, carried = record[2], record[3], record[5]
+local unwritten = nil
+if redis.call('EXISTS', KEYS[4]) == 0 then
+  mark, settled, carried = ARGV[1], '0', '0'
+  unwritten = true
+else
+  for i = 1, 5 do
+    if not record[i] then return damaged(KEYS[4], 'a field is missing') end
+  end
+  if (settled ~= '0' and settled ~= '1') or not whole(record[4]) or mark == '' then
+    return damaged(KEYS[4], 'a field is not what it should be')
+  end
+  if record[4] ~= ARGV[2] then
+    return redis.error_reply('VLMAXTTL ' .. record[4])
+  end
+  if record[1] ~= epoch then
+    -- Carried into a new life: what it lost of the old one, nobody knows.
+    mark, settled, carried = ARGV[1], '0', '1'
+    unwritten = true
+  end
+end
+
+-- Writes the record if it is new. Each script calls it once, where its writes begin.
+local function remember()
+  if unwritten then
+    redis.call('HSET', KEYS[4], 'epoch', epoch, 'mark', mark, 'settled', settled, 'max_ttl_ms', ARGV[2], 'carried', carried)
+  end
+end
+
+-- For how many seconds the server has been up and certainly lost nothing; -1 if it may have lost something since.
+local function proof()
+  if field(replication, 'master_replid2') ~= string.rep('0', 40) then return '-1' end
+  if field(redis.call('INFO', 'cluster'), 'cluster_enabled') ~= '0' then return '-1' end
+  if field(redis.call('INFO', 'stats'), 'evicted_keys') ~= '0' then return '-1' end
+  local calls = redis.call('INFO', 'commandstats')
+  -- A reset of the counts hides the calls before it.
+  for _, name in ipairs({ 'flushall', 'flushdb', 'swapdb', 'debug', 'replicaof', 'slaveof', 'failover', 'config', 'config|resetstat' }) do
+    if string.match(calls, '\r\ncmdstat_' .. name .. ':calls=[1-9]') then return '-1' end
+  end
+  return field(server, 'uptime_in_seconds') or '-1'
+end
+
+-- What every answer begins with.
+local function answer(kind)
+  local shown = { kind, stamp, epoch, mark, settled, '-1', carried }
+  if settled == '0' then shown[6] = proof() end
+  return shown
+end

@@ -1,0 +1,62 @@
+//! TLS to a Redis server: ring, full verification, the system's roots or a private CA.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::address::TlsFiles;
+
+/// Readies the client's side of one TLS connection; no byte is sent yet.
+///
+/// # Errors
+/// Says which file is not usable and what to give instead.
+pub(super) fn client(files: &TlsFiles, host: &str) -> Result<ClientConnection, String> {
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| format!("{host:?} can't be the name in a certificate: use a host name or an address"))?;
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(ring)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots(files)?);
+    let config = match (&files.cert, &files.key) {
+        (Some(cert), Some(key)) => {
+            let chain = certificates(cert, "cert=")?;
+            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("key=", key, &error))?;
+            config.with_client_auth_cert(chain, secret).map_err(|error| unreadable("key=", key, &error))?
+        }
+        _ => config.with_no_client_auth(),
+    };
+    ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())
+}
+
+fn roots(files: &TlsFiles) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    if let Some(cacert) = &files.cacert {
+        for certificate in certificates(cacert, "cacert=")? {
+            roots.add(certificate).map_err(|error| unreadable("cacert=", cacert, &error))?;
+        }
+        return Ok(roots);
+    }
+    let system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(system.certs);
+    if roots.is_empty() {
+        return Err("this host has no certificate authorities: install ca-certificates or give cacert=FILE".to_owned());
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match read {
+        Ok(certificates) if certificates.is_empty() => Err(unreadable(parameter, file, &"no certificate in it")),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(unreadable(parameter, file, &error)),
+    }
+}
+
+fn unreadable(parameter: &str, file: &Path, why: &dyn std::fmt::Display) -> String {
+    format!("can't use {parameter}{}: {why}; give a readable PEM file", file.display())
+}
