@@ -34,12 +34,34 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_type_them() {
-        for (text, millis) in
-            [("0", 0), ("90", 90_000), ("1.5", 1_500), (".5", 500), ("500ms", 500), ("2m", 120_000), ("1h30m", 5_400_000), ("1h 30m", 5_400_000)]
-        {
+        for (text, millis) in [
+            ("0", 0),
+            ("90", 90_000),
+            ("1.5", 1_500),
+            (".5", 500),
+            ("500ms", 500),
+            ("2m", 120_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+        ] {
             assert_eq!(parse(text).map(|span| span.as_millis()), Ok(millis), "{text}");
         }
-        for text in ["", "-1", "nan", "NaN", "inf", "1e30", "1.2.3", ".", "soon", "5 parsecs", "999999999999999999999", "1e3", "+5", "400years"] {
+        for text in [
+            "",
+            "-1",
+            "nan",
+            "NaN",
+            "inf",
+            "1e30",
+            "1.2.3",
+            ".",
+            "soon",
+            "5 parsecs",
+            "999999999999999999999",
+            "1e3",
+            "+5",
+            "400years",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse(&"9".repeat(5000)).unwrap_err().len() < 100);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use nix::unistd::{getuid, gethostname};
+use nix::unistd::{gethostname, getuid};
 
 use super::args::{self, Global};
 use crate::exit::Exit;
@@ -166,12 +166,7 @@ fn enclosing(lock: &Name, location: &Location) -> Result<String, Refusal> {
     Ok(chain)
 }
 
-fn environment(
-    lock: &Name,
-    location: &Location,
-    ticket: &Ticket,
-    chain: String,
-) -> Vec<(OsString, Option<OsString>)> {
+fn environment(lock: &Name, location: &Location, ticket: &Ticket, chain: String) -> Vec<(OsString, Option<OsString>)> {
     let session = ticket.id.session();
     let level = format!("{}:{}:{session}", location.fingerprint(), lock.spelled());
     let held = if chain.is_empty() { level } else { format!("{chain} {level}") };

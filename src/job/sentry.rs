@@ -109,11 +109,12 @@ impl Sentry {
         self.go_on(signal);
     }
 
-    /// After a stop, or where there was none because our group has no shell to continue it. Then the job goes on too; one
-    /// that wants the terminal from the background would only stop again, and gets what the kernel sends to stopped
-    /// groups that nobody can continue (setpgid(2)): a hangup first.
+    /// After a stop: CONT waits in the signalfd, or the next stop signal, which took its place. Neither waits where there
+    /// was no stop because our group has no shell to continue it. Then the job goes on too; one that wants the terminal
+    /// from the background would only stop again, and gets what the kernel sends to stopped groups that nobody can
+    /// continue (setpgid(2)): a hangup first.
     fn go_on(&self, signal: i32) {
-        if is_pending(libc::SIGCONT) {
+        if [libc::SIGCONT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].into_iter().any(is_pending) {
             return;
         }
         if signal != libc::SIGTSTP {

@@ -269,7 +269,13 @@ fn candidates(program: &OsStr, path: &OsStr) -> io::Result<Vec<CString>> {
 }
 
 fn joined(parts: &[&OsStr]) -> Vec<u8> {
-    parts.iter().fold(OsString::new(), |mut all, part| { all.push(part); all }).into_vec()
+    parts
+        .iter()
+        .fold(OsString::new(), |mut all, part| {
+            all.push(part);
+            all
+        })
+        .into_vec()
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

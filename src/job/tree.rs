@@ -88,7 +88,8 @@ fn each_number(folder: &OwnedFd, visit: &mut dyn FnMut(&CStr, i32)) {
         let space = records.0.len();
         // SAFETY: the pointer and length are those of a live, aligned buffer.
         let count = unsafe { libc::syscall(libc::SYS_getdents64, folder.as_raw_fd(), records.0.as_mut_ptr(), space) };
-        let Some(mut rest) = usize::try_from(count).ok().filter(|count| *count > 0).and_then(|count| records.0.get(..count)) else {
+        let Some(mut rest) = usize::try_from(count).ok().filter(|count| *count > 0).and_then(|count| records.0.get(..count))
+        else {
             return;
         };
         while rest.len() > NAME {

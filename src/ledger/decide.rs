@@ -110,8 +110,7 @@ pub fn next_to_enter(view: &View, ledger: &Ledger, leaving: &Id) -> Vec<Id> {
 
 /// How many living waiters stand before me, and which dead ones do.
 fn waiters_ahead<'a>(view: &'a View, mine: &Listed, watched: &Watched, now: Tick) -> (usize, Vec<&'a Listed>) {
-    let before: Vec<&Listed> =
-        view.waiters().filter(|other| (other.order, other.seq) < (mine.order, mine.seq)).collect();
+    let before: Vec<&Listed> = view.waiters().filter(|other| (other.order, other.seq) < (mine.order, mine.seq)).collect();
     let unlisted = view.ahead.saturating_sub(before.len());
     let (dead, living): (Vec<&Listed>, Vec<&Listed>) =
         before.into_iter().partition(|other| watched.waiter_lapsed(view, &other.ticket, now));

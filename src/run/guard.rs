@@ -66,7 +66,9 @@ pub enum Order {
     /// The lease now hangs on a beat sent then.
     Arm(Tick),
     /// Start the job, with this fence; with none it runs without the lock.
-    Start { fence: Option<u64> },
+    Start {
+        fence: Option<u64>,
+    },
     /// To the job's whole group.
     Signal(Signal),
     /// The stop signal, once, and awake the job for it.
@@ -108,7 +110,10 @@ pub enum Saying {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// No renewal since this long.
-    Lapsed { unrenewed: Duration, trouble: String },
+    Lapsed {
+        unrenewed: Duration,
+        trouble: String,
+    },
     Loss(Loss),
 }
 
@@ -136,12 +141,20 @@ enum State {
     /// In the queue.
     Waiting,
     /// Leaving the queue; the user is let go then, whatever the store does.
-    Withdrawing { until: Tick },
-    Running { stopped: bool },
+    Withdrawing {
+        until: Tick,
+    },
+    Running {
+        stopped: bool,
+    },
     /// The stop signal is out; SIGKILL follows then.
-    Stopping { kill_at: Tick },
+    Stopping {
+        kill_at: Tick,
+    },
     /// SIGKILL is out; try again then.
-    Killing { again_at: Tick },
+    Killing {
+        again_at: Tick,
+    },
     /// The job ended by itself; waiting for what it left behind.
     Lingering,
     /// The job is dead and the lock is being given back.

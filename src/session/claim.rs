@@ -55,17 +55,25 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Phase {
     /// Asking for a ticket; `first` is when it was first asked for.
-    Joining { first: Option<Tick> },
+    Joining {
+        first: Option<Tick>,
+    },
     /// In the queue: to look, or to wait until then.
     Waiting(Pause),
     /// The commit that lets me in (or carries my holding over to a new life of the store) is to be sent.
     Entering(Commit),
     /// Among the holders; the next beat is due then. `look`: the ledger changed, so view it first.
-    Holding { beat_at: Tick, look: bool },
+    Holding {
+        beat_at: Tick,
+        look: bool,
+    },
     /// Among the holders no more; waiting to be told that the job is dead.
     Lost,
     /// Giving back what there is to give back, until then at the longest.
-    Leaving { until: Tick, look: bool },
+    Leaving {
+        until: Tick,
+        look: bool,
+    },
     /// A last commit that only passes the wake on.
     PassingOn(Commit),
     Ended,
@@ -97,7 +105,7 @@ pub enum Request {
     Take,
     Beat(Vec<Id>),
     View,
-    Commit(Commit),
+    Commit(Box<Commit>),
 }
 
 #[derive(Debug)]
@@ -248,11 +256,11 @@ impl Claim {
                 Step::Ask(Request::Take)
             }
             Phase::Waiting(pause) => self.queue(now, wall, pause),
-            Phase::Entering(commit) => Step::Ask(Request::Commit(commit)),
+            Phase::Entering(commit) => Step::Ask(Request::Commit(Box::new(commit))),
             Phase::Holding { beat_at, look } => self.hold(now, beat_at, look),
             Phase::Lost => Step::Wait(Tick::NEVER),
             Phase::Leaving { look, .. } => self.go(look),
-            Phase::PassingOn(commit) => Step::Ask(Request::Commit(commit)),
+            Phase::PassingOn(commit) => Step::Ask(Request::Commit(Box::new(commit))),
             Phase::Ended => Step::End(self.ending.take().unwrap_or(Ending::Left)),
         }
     }

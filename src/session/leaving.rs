@@ -13,7 +13,8 @@ impl Claim {
             Some(_) if look => Step::Ask(Request::View),
             Some(view) => {
                 let id = &self.ticket.id;
-                Step::Ask(Request::Commit(commit::release(view, id).unwrap_or_else(|| commit::withdraw(view, id))))
+                let commit = commit::release(view, id).unwrap_or_else(|| commit::withdraw(view, id));
+                Step::Ask(Request::Commit(Box::new(commit)))
             }
         }
     }

@@ -28,7 +28,10 @@ pub struct Location {
 #[derive(Clone, Debug)]
 enum Engine {
     /// The directory, and whether nobody chose it.
-    File { dir: PathBuf, default: bool },
+    File {
+        dir: PathBuf,
+        default: bool,
+    },
     Redis(Address),
 }
 
@@ -82,9 +85,7 @@ impl Location {
     pub fn open(&self, request: Duration) -> Box<dyn Store> {
         match &self.engine {
             Engine::File { dir, .. } => Box::new(FileStore::new(dir, self.max_ttl)),
-            Engine::Redis(address) => {
-                Box::new(Redis::open(address.clone(), &Terms { request, max_ttl: self.max_ttl }))
-            }
+            Engine::Redis(address) => Box::new(Redis::open(address.clone(), &Terms { request, max_ttl: self.max_ttl })),
         }
     }
 

@@ -62,12 +62,7 @@ impl FileStore {
                 self.place = Some(Place::open(&self.dir, self.max_ttl)?);
             }
             let dir = self.place.as_ref().expect("just opened").lock_dir(lock)?;
-            let opened = OpenLock {
-                ledgers: Ledgers::open(&dir)?,
-                tickets: Tickets::open(&dir)?,
-                watch: Watch::default(),
-                dir,
-            };
+            let opened = OpenLock { ledgers: Ledgers::open(&dir)?, tickets: Tickets::open(&dir)?, watch: Watch::default(), dir };
             self.open.insert(lock.clone(), opened);
         }
         Ok(self.open.get_mut(lock).expect("just inserted"))
@@ -149,17 +144,9 @@ impl FileStore {
 }
 
 impl OpenLock {
-    fn look(
-        &self,
-        ledger: Ledger,
-        epoch: String,
-        id: Option<&Id>,
-        now: Wall,
-        max_ttl: Duration,
-    ) -> Result<View, Error> {
+    fn look(&self, ledger: Ledger, epoch: String, id: Option<&Id>, now: Wall, max_ttl: Duration) -> Result<View, Error> {
         let places = self.tickets.places()?;
-        let (holding, waiting): (Vec<_>, Vec<_>) =
-            places.into_iter().partition(|place| ledger.holder(&place.id).is_some());
+        let (holding, waiting): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| ledger.holder(&place.id).is_some());
         let ahead = id.and_then(|id| waiting.iter().position(|place| place.id == *id));
         let mine = ahead.filter(|at| *at >= LISTED).and_then(|at| waiting.get(at));
         let shown = holding.iter().chain(waiting.iter().take(LISTED)).chain(mine);

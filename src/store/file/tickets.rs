@@ -154,9 +154,8 @@ impl Tickets {
     fn make(&self, ticket: &Ticket) -> Result<File, Error> {
         let name = unborn(&ticket.id);
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let made = openat(&self.dir, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
-            .map_err(std::io::Error::from)
-            .and_then(|fd| {
+        let made =
+            openat(&self.dir, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(std::io::Error::from).and_then(|fd| {
                 let mut file = File::from(fd);
                 file.lock()?;
                 file.write_all(codec::write_ticket(ticket).as_bytes())?;

@@ -52,14 +52,7 @@ impl Watch {
 
     /// Waits for the end of a target, a wake, or `bell`, until `until`. Returns at once the first time, and whenever a
     /// target is already gone: what was viewed before I listened may be out of date.
-    pub fn wait(
-        &mut self,
-        dir: &LockDir,
-        tickets: &Tickets,
-        id: &Id,
-        until: Tick,
-        bell: BorrowedFd<'_>,
-    ) -> Result<(), Error> {
+    pub fn wait(&mut self, dir: &LockDir, tickets: &Tickets, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
         if self.waiting && self.fifo.is_none() {
             self.fifo = Some((id.clone(), make_fifo(dir, id)?));
             return Ok(());

@@ -57,7 +57,9 @@ impl Connection {
     pub fn open(address: &Address, budget: Budget) -> Result<Connection, Error> {
         let line = |error: io::Error| refusal::line(address, &error, budget.whole);
         let stream = match &address.place {
-            Place::Unix(path) => Stream::plain(dial(&SockAddr::unix(path).map_err(line)?, budget.left().map_err(line)?).map_err(line)?, budget),
+            Place::Unix(path) => {
+                Stream::plain(dial(&SockAddr::unix(path).map_err(line)?, budget.left().map_err(line)?).map_err(line)?, budget)
+            }
             Place::Tcp { host, port, tls: None } => Stream::plain(dial_host(host, *port, budget).map_err(line)?, budget),
             Place::Tcp { host, port, tls: Some(files) } => {
                 let mut client = tls::client(files, host).map_err(|why| refusal::tls(address, &why))?;

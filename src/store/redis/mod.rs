@@ -63,14 +63,7 @@ pub struct Redis {
 impl Redis {
     /// A store that connects when it is first used.
     pub fn open(address: Address, terms: &Terms) -> Redis {
-        Redis {
-            address,
-            terms: terms.clone(),
-            line: None,
-            line_proven: false,
-            wakes: Wakes::new(),
-            waiting: BTreeSet::new(),
-        }
+        Redis { address, terms: terms.clone(), line: None, line_proven: false, wakes: Wakes::new(), waiting: BTreeSet::new() }
     }
 
     /// Runs a script: one round trip, or two where the server does not know it yet.

@@ -58,14 +58,16 @@ pub(super) fn said(address: &Address, error: &ServerError) -> Error {
         }
         "VLMAXTTL" => refused(format!(
             "{server} has a max_ttl of {}, the store URL here another: use the same max_ttl in every store URL",
-            details.trim().parse().map_or_else(
-                |_| details.clone(),
-                |ms| humantime::format_duration(Duration::from_millis(ms)).to_string()
-            )
+            details
+                .trim()
+                .parse()
+                .map_or_else(|_| details.clone(), |ms| humantime::format_duration(Duration::from_millis(ms)).to_string())
         )),
         "VLEVICTS" => refused(format!("{server} evicts locks when it is full ({details}): set maxmemory-policy noeviction")),
         "VLREPLICA" | "READONLY" => refused(format!("{server} is a read-only replica: give the primary in the store URL")),
-        "VLNOLIFE" => refused(format!("{server} does not tell its run_id in INFO: use a Redis or Valkey server itself, no proxy")),
+        "VLNOLIFE" => {
+            refused(format!("{server} does not tell its run_id in INFO: use a Redis or Valkey server itself, no proxy"))
+        }
         "VLFULL" => refused(format!("{server}: {details} already wait for this lock: try again when fewer do")),
         "NOAUTH" => refused(format!("{server} wants a password: put it into the store URL or REDISCLI_AUTH")),
         "WRONGPASS" => refused(format!("{server} does not accept this user and password: check the store URL or REDISCLI_AUTH")),
@@ -93,7 +95,9 @@ pub(super) fn said(address: &Address, error: &ServerError) -> Error {
         "ERR" if details.contains("DB index") || details.contains("invalid DB") => {
             refused(format!("{server} has no database {}: choose another one, such as 0", address.db))
         }
-        "ERR" if details.contains("max number of clients") => later(format!("{server} has too many clients: raise its maxclients")),
+        "ERR" if details.contains("max number of clients") => {
+            later(format!("{server} has too many clients: raise its maxclients"))
+        }
         _ => refused(format!("{server} refuses: {code} {details}; see its log")),
     }
 }
@@ -107,7 +111,9 @@ pub(super) fn stranger(address: &Address) -> Error {
 pub(super) fn damaged(address: &Address, key: &str, why: &str) -> Error {
     let (server, why) = (address.display(), address.scrub(why));
     let why = why.trim_end_matches('.');
-    Error::Damaged(format!("{key} in {server} is damaged: {why}; nothing was granted and nothing changed; look at this key there"))
+    Error::Damaged(format!(
+        "{key} in {server} is damaged: {why}; nothing was granted and nothing changed; look at this key there"
+    ))
 }
 
 /// TLS can't even begin.

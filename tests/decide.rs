@@ -1,0 +1,309 @@
+//! The rules of `decide`, as scripts a reader can check without Rust: tests/decide/*.txt.
+//!
+//! A line is `[at TIME] NAME VERB [WORDS] -> ANSWER`. The time is told, never read. `?` asks for a decision and
+//! carries nothing out; `enters`, `adopts` and `leaves` carry out the commit that was decided. Every commit is checked
+//! against the invariants: nobody is let in by others, modes and slots are kept, fences rise, ids never return.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use vaultlock::duration;
+use vaultlock::ledger::view::LISTED;
+use vaultlock::ledger::{
+    Commit, Decision, Guard, Id, Ledger, Life, Listed, Me, Memory, Mode, Stop, StopReason, Ticket, View, Watched, Who, Why,
+    codec, commit, decide,
+};
+use vaultlock::time::{Tick, Wall};
+
+const MAX_TTL: Duration = Duration::from_secs(30);
+
+#[test]
+fn every_script_answers_as_it_says() {
+    let mut scripts = 0;
+    for entry in std::fs::read_dir("tests/decide").unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut lock = Lock::default();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap().trim();
+            if line.is_empty() {
+                continue;
+            }
+            if line == "----" {
+                lock = Lock::default();
+                continue;
+            }
+            let (words, expected) = line.split_once("->").unwrap_or((line, ""));
+            let answer = lock.play(words.split_whitespace().collect());
+            assert_eq!(answer, expected.trim(), "{}:{}: {line}", path.display(), number + 1);
+        }
+        scripts += 1;
+    }
+    assert!(scripts >= 5, "the scripts were not found");
+}
+
+/// A lock as the simplest store would keep it.
+#[derive(Default)]
+struct Lock {
+    now: Duration,
+    ledger: Option<Ledger>,
+    queue: Vec<Listed>,
+    gone: BTreeSet<Id>,
+    watched: BTreeMap<String, Watched>,
+    remembered: BTreeMap<String, u64>,
+    tickets: BTreeMap<String, Ticket>,
+    lives: u32,
+    unsure: Option<(String, Duration)>,
+    granted: u64,
+}
+
+impl Lock {
+    fn play(&mut self, mut words: Vec<&str>) -> String {
+        if words[0] == "at" {
+            self.now = duration::parse(words[1]).unwrap();
+            words.drain(..2);
+        }
+        let (who, verb, rest) = (words[0], words[1], &words[2..]);
+        match verb {
+            "takes" => self.take(who, rest),
+            "?" => show(&self.decision(who)),
+            "enters" | "adopts" => match self.decision(who) {
+                Decision::Enter(commit) | Decision::Adopt(commit) => self.commit(who, commit),
+                other => show(&other),
+            },
+            "leaves" => {
+                let view = self.view(who);
+                let id = id(who);
+                self.commit(who, commit::release(&view, &id).unwrap_or_else(|| commit::withdraw(&view, &id)))
+            }
+            "beats" => self.life(who, |life| match life {
+                Life::Beat { count, quiet } => Life::Beat { count: count + 1, quiet },
+                other => other,
+            }),
+            "dies" => self.life(who, |_| Life::Dead),
+            "quiet" => {
+                let quiet = duration::parse(rest[0]).unwrap();
+                self.life(who, |life| match life {
+                    Life::Beat { count, .. } => Life::Beat { count, quiet: Some(quiet) },
+                    other => other,
+                })
+            }
+            "vanishes" => {
+                self.queue.retain(|listed| listed.ticket.id != id(who));
+                String::new()
+            }
+            "remembers" => {
+                self.remembered.insert(who.to_owned(), rest[0].parse().unwrap());
+                String::new()
+            }
+            "is-asked-to-stop" => {
+                let ledger = self.ledger.as_mut().unwrap();
+                ledger.version += 1;
+                ledger.stops.push(Stop { id: id(who), why: StopReason::Preempted });
+                String::new()
+            }
+            "restarts" => {
+                self.lives += 1;
+                self.unsure = Some((format!("mark {}", self.lives), Duration::ZERO));
+                String::new()
+            }
+            "forgets" => {
+                let lives = self.lives + 1;
+                *self = Lock {
+                    now: self.now,
+                    watched: std::mem::take(&mut self.watched),
+                    tickets: std::mem::take(&mut self.tickets),
+                    lives,
+                    unsure: Some((format!("mark {lives}"), Duration::ZERO)),
+                    granted: self.granted,
+                    ..Lock::default()
+                };
+                String::new()
+            }
+            "proves" => {
+                self.unsure.as_mut().unwrap().1 = duration::parse(rest[0]).unwrap();
+                String::new()
+            }
+            "shows" => self.show(),
+            other => panic!("no verb {other}"),
+        }
+    }
+
+    fn take(&mut self, who: &str, words: &[&str]) -> String {
+        let mut ticket = Ticket {
+            fmt: codec::FMT,
+            id: id(who),
+            mode: Mode::Exclusive,
+            slots: 1,
+            priority: 0,
+            lead_ms: 0,
+            ttl_ms: 10_000,
+            who: Who { label: who.into(), host: "h".into(), pid: 1 },
+        };
+        let mut life = Life::Beat { count: 1, quiet: None };
+        for word in words {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("shared", _) => ticket.mode = Mode::Shared,
+                ("slots", n) => ticket.slots = n.parse().unwrap(),
+                ("ttl", span) => ticket.ttl_ms = duration::parse(span).unwrap().as_millis() as u64,
+                ("lead", span) => ticket.lead_ms = duration::parse(span).unwrap().as_millis() as i64,
+                ("locked", _) => life = Life::Alive,
+                (other, _) => panic!("no word {other}"),
+            }
+        }
+        assert!(!self.gone.contains(&ticket.id), "an id once gone never returns");
+        self.tickets.insert(who.to_owned(), ticket.clone());
+        let at = Wall(self.now.as_millis() as u64);
+        let (order, seq) = (at.0 as i64 - ticket.lead_ms, self.queue.len() as u64 + 1);
+        self.queue.push(Listed { ticket, order, seq, at, life });
+        String::new()
+    }
+
+    fn life(&mut self, who: &str, change: impl Fn(Life) -> Life) -> String {
+        for listed in self.queue.iter_mut().filter(|listed| listed.ticket.id == id(who)) {
+            listed.life = change(listed.life);
+        }
+        String::new()
+    }
+
+    fn epoch(&self) -> String {
+        format!("life {}", self.lives)
+    }
+
+    fn view(&self, who: &str) -> View {
+        let ledger = self.ledger.clone().unwrap_or_else(|| Ledger::blank("vault-7", &self.epoch()));
+        let (holding, mut waiting): (Vec<&Listed>, Vec<&Listed>) =
+            self.queue.iter().partition(|listed| ledger.holder(&listed.ticket.id).is_some());
+        waiting.sort_by_key(|listed| (listed.order, listed.seq));
+        let ahead = waiting.iter().position(|listed| listed.ticket.id == id(who));
+        let mine = ahead.filter(|at| *at >= LISTED).map(|at| waiting[at]);
+        View {
+            tickets: holding.into_iter().chain(waiting.iter().take(LISTED).copied()).chain(mine).cloned().collect(),
+            waiting: waiting.len(),
+            ahead: ahead.unwrap_or(waiting.len()),
+            ledger,
+            epoch: self.epoch(),
+            memory: match &self.unsure {
+                Some((mark, quiet)) => Memory::Unsure { mark: mark.clone(), quiet: *quiet },
+                None => Memory::Intact,
+            },
+            max_ttl: MAX_TTL,
+            now: Wall(self.now.as_millis() as u64),
+        }
+    }
+
+    fn decision(&mut self, who: &str) -> Decision {
+        let (view, now) = (self.view(who), Tick(0) + self.now);
+        let ticket = self.tickets[who].clone();
+        let watched = self.watched.entry(who.to_owned()).or_default();
+        watched.look(&view, &ticket, now);
+        let me = Me { ticket, remembered: self.remembered.get(who).copied().unwrap_or(0), wall: Wall(0) };
+        decide(&view, &me, watched, now)
+    }
+
+    fn commit(&mut self, who: &str, commit: Commit) -> String {
+        let version = self.ledger.as_ref().map_or(0, |ledger| ledger.version);
+        let count = |wanted: &Id| {
+            let listed = self.queue.iter().find(|listed| listed.ticket.id == *wanted)?;
+            Some(match listed.life {
+                Life::Beat { count, .. } => Some(count),
+                _ => None,
+            })
+        };
+        let guarded = commit.guards.iter().all(|guard| match guard {
+            Guard::Absent(id) => count(id).is_none(),
+            Guard::Present(id) => count(id).is_some(),
+            Guard::Still(id, beat) => count(id) == Some(*beat),
+        });
+        if !guarded || commit.epoch != self.epoch() || (commit.ledger.is_some() && commit.version != version) {
+            return "conflict".into();
+        }
+        self.keep_invariants(who, &commit);
+        let wake: Vec<String> = commit.wake.iter().map(name).collect();
+        self.queue.retain(|listed| !commit.drop.contains(&listed.ticket.id));
+        self.gone.extend(commit.drop);
+        self.ledger = commit.ledger.or(self.ledger.take());
+        if commit.settle.is_some() {
+            self.unsure = None;
+        }
+        let mut answer = match self.ledger.as_ref().and_then(|ledger| ledger.holder(&id(who))) {
+            Some(holder) => format!("fence {}", holder.fence),
+            None => "left".to_owned(),
+        };
+        if !wake.is_empty() {
+            answer += &format!(", wakes {}", wake.join(" "));
+        }
+        answer
+    }
+
+    fn keep_invariants(&mut self, who: &str, commit: &Commit) {
+        let Some(next) = &commit.ledger else { return };
+        let now = Tick(0) + self.now;
+        let view = self.view(who);
+        let mut watched = self.watched.get(who).cloned().unwrap_or_default();
+        watched.look(&view, &self.tickets[who], now);
+        for holder in &next.holders {
+            assert!(view.ledger.holder(&holder.id).is_some() || holder.id == id(who), "a commit adds only its author");
+            assert!(view.ticket(&holder.id).is_some() || view.ledger.holder(&holder.id).is_some(), "who enters has a ticket");
+        }
+        for holder in &view.ledger.holders {
+            let stays = next.holder(&holder.id).is_some();
+            let dead = watched.lapsed(&view, holder, now);
+            assert!(stays || holder.id == id(who) || dead, "a commit removes only its author and the dead");
+            assert!(stays || view.ticket(&holder.id).is_none() || commit.drop.contains(&holder.id), "a sweep drops the ticket");
+        }
+        let shared = next.holders.iter().filter(|holder| holder.mode == Mode::Shared).count();
+        let slots = next.holders.iter().map(|holder| holder.slots as usize).min().unwrap_or(1);
+        assert!(shared == next.holders.len() || (shared == 0 && next.holders.len() <= slots), "modes and slots are kept");
+        if next.holder(&id(who)).is_some() && view.ledger.holder(&id(who)).is_none() {
+            assert!(next.fence > self.granted, "fences rise: {} after {}", next.fence, self.granted);
+            assert_eq!(next.epoch, self.epoch(), "nobody enters under another epoch");
+            self.granted = next.fence;
+        }
+        assert_eq!(next.version, view.ledger.version + 1);
+    }
+
+    fn show(&self) -> String {
+        let holders: Vec<String> = match &self.ledger {
+            Some(ledger) => ledger.holders.iter().map(|holder| name(&holder.id)).collect(),
+            None => Vec::new(),
+        };
+        let view = self.view("nobody");
+        let queue: Vec<String> = view.waiters().map(|listed| name(&listed.ticket.id)).collect();
+        format!("held by [{}], queue [{}]", holders.join(" "), queue.join(" "))
+    }
+}
+
+fn show(decision: &Decision) -> String {
+    match decision {
+        Decision::Enter(_) => "enter".into(),
+        Decision::Adopt(_) => "adopt".into(),
+        Decision::Hold { fence } => format!("hold, fence {fence}"),
+        Decision::Gone => "gone".into(),
+        Decision::Stop(why) => format!("stop, {why:?}").to_lowercase(),
+        Decision::Wait { until, why } => {
+            let why = match why {
+                Why::Held => "held",
+                Why::Queued => "queued",
+                Why::Unsure => "unsure",
+            };
+            match until {
+                &Tick::NEVER => format!("wait, {why}"),
+                until => format!("wait, {why}, until {}", humantime::format_duration(until.since(Tick(0)))),
+            }
+        }
+    }
+}
+
+/// An id that can be read back: the name in hexadecimal, padded.
+fn id(who: &str) -> Id {
+    let mut bytes = [0; 16];
+    bytes[..who.len()].copy_from_slice(who.as_bytes());
+    Id::from_random(bytes)
+}
+
+fn name(id: &Id) -> String {
+    let hex = id.as_str().as_bytes();
+    let bytes = hex.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+    String::from_utf8(bytes.filter(|byte| *byte != 0).collect()).unwrap()
+}
