@@ -5,34 +5,33 @@
 
 pub mod console;
 pub mod guard;
+mod heartbeat;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, RawFd};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::bell::Bell;
 use crate::exit::Exit;
 use crate::job::{self, Command, Deadline, SpawnError, Verdict, Worker};
 use crate::ledger::{Ticket, Watched};
 use crate::name::Name;
-use crate::session::{Claim, Ending, News, Notes, Order as SessionOrder, Orders, Session, Turn};
+use crate::session::{Claim, Notes, Order as SessionOrder, Session, Turn};
 use crate::store::Store;
 use crate::time::{Clock, Tick};
 use crate::timing::Timing;
 
 use console::Console;
 use guard::{Event, Guard, IfUnavailable, Order, Stragglers};
+use heartbeat::Heartbeat;
 
 /// How long one attempt to end the job's tree may take before the survivors are named.
 const KILL_WITHIN: Duration = Duration::from_secs(2);
 
-/// The heartbeat talks TLS and JSON, nothing deep.
-const HEARTBEAT_STACK: usize = 512 * 1024;
+/// A job that ends within this needs no heartbeat: the shortest ttl beats every 200 ms.
+const BRIEF: Duration = Duration::from_millis(20);
 
 /// Everything that was decided before anything was done.
 pub struct Plan {
@@ -83,41 +82,28 @@ fn stop_short(worker: Worker, mut console: Console, error: &io::Error) -> ! {
     worker.finish(Verdict::Code(Exit::Failed.code()))
 }
 
-/// What the heartbeat thread hands up.
-struct Upward {
-    turn: Turn,
-    /// Once granted: what the job must keep open.
-    keep_open: Vec<RawFd>,
-}
-
 struct Loop {
     plan: Plan,
     clock: Clock,
     worker: Worker,
     deadline: Deadline,
-    session: Orders,
-    news: Receiver<Upward>,
-    bell: Bell,
+    heartbeat: Heartbeat,
     guard: Guard,
     console: Console,
     keep_open: Vec<RawFd>,
+    started: Option<Tick>,
 }
 
 impl Loop {
-    fn new(plan: Plan, clock: Clock, worker: Worker, session: Session, mut console: Console) -> Loop {
+    fn new(plan: Plan, clock: Clock, worker: Worker, session: Session, console: Console) -> Loop {
         let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict);
         let deadline = worker.deadline();
-        let orders = session.orders();
-        let (sender, news) = channel();
-        let started = Bell::new().and_then(|bell| heartbeat(session, deadline.clone(), sender, bell.clone()).map(|()| bell));
-        let bell = match started {
-            Ok(bell) => bell,
-            Err(error) => {
-                console.error(&format!("can't begin: {error}"));
-                worker.finish(Verdict::Code(Exit::Failed.code()))
+        match Heartbeat::start(session, deadline.clone()) {
+            Ok(heartbeat) => {
+                Loop { plan, clock, worker, deadline, heartbeat, guard, console, keep_open: Vec::new(), started: None }
             }
-        };
-        Loop { plan, clock, worker, deadline, session: orders, news, bell, guard, console, keep_open: Vec::new() }
+            Err(error) => stop_short(worker, console, &error),
+        }
     }
 
     fn go(mut self) -> ! {
@@ -133,13 +119,24 @@ impl Loop {
         if self.worker.stop_sent() && self.guard.thinks_it_runs() {
             return Event::SentryStopped;
         }
-        if let Some(event) = self.next_news() {
-            return event;
+        if let Some(upward) = self.heartbeat.hear() {
+            self.keep_open.extend(upward.keep_open);
+            return match upward.turn {
+                Turn::News(news) => Event::News(news),
+                Turn::End(ending) => Event::Ended(ending),
+            };
+        }
+        if self.heartbeat.is_here()
+            && !self.is_within_brief_job()
+            && let Err(error) = self.heartbeat.move_apart()
+        {
+            self.console.error(&format!("can't start the heartbeat: {error}"));
+            return Event::Blind;
         }
         // The console's clock is another than a server's lease; a second is a second on both.
         let redraw = Clock::Monotonic.now().until(self.console.redraw_at());
-        let until = self.guard.wake_at().min(self.clock.now() + redraw);
-        match self.worker.next(self.bell.as_fd(), until) {
+        let until = self.guard.wake_at().min(self.clock.now() + redraw).min(self.brief_until());
+        match self.worker.next(self.heartbeat.bell(), until) {
             Ok(Some(event)) => Event::Job(event),
             Ok(None) => {
                 self.console.redraw();
@@ -152,16 +149,16 @@ impl Loop {
         }
     }
 
-    fn next_news(&mut self) -> Option<Event> {
-        self.bell.hush();
-        let upward = self.news.try_recv().ok()?;
-        // Only one is taken: whatever else is there must be heard again.
-        self.bell.ring();
-        self.keep_open.extend(upward.keep_open);
-        Some(match upward.turn {
-            Turn::News(news) => Event::News(news),
-            Turn::End(ending) => Event::Ended(ending),
-        })
+    fn is_within_brief_job(&self) -> bool {
+        self.started.is_some() && self.clock.now() < self.brief_until()
+    }
+
+    /// Until when a job may be over before its heartbeat has begun.
+    fn brief_until(&self) -> Tick {
+        match self.started {
+            Some(started) if self.heartbeat.is_here() => started + BRIEF,
+            _ => Tick::NEVER,
+        }
     }
 
     fn handle(&mut self, event: Event) -> Option<Verdict> {
@@ -191,12 +188,12 @@ impl Loop {
             Order::Kill => return Done::Then(Event::Killed(self.worker.kill_tree(KILL_WITHIN))),
             Order::StopToo(signal) => self.worker.job_stopped(signal),
             Order::CountLeftBehind => return Done::Then(Event::LeftBehind(self.worker.stragglers())),
-            Order::Pause => self.session.give(SessionOrder::Pause),
-            Order::Resume => self.session.give(SessionOrder::Resume),
+            Order::Pause => self.heartbeat.give(SessionOrder::Pause),
+            Order::Resume => self.heartbeat.give(SessionOrder::Resume),
             Order::Leave => {
                 // There is nothing left to kill, however long the store takes to hear of it.
                 self.deadline.close();
-                self.session.give(SessionOrder::Leave);
+                self.heartbeat.give(SessionOrder::Leave);
             }
             Order::Say(saying) => self.console.say(saying),
             Order::Finish(verdict) => return Done::Finished(verdict),
@@ -214,6 +211,7 @@ impl Loop {
             inherit: self.keep_open.clone(),
             isolate: self.plan.isolate,
         };
+        self.started = Some(self.clock.now());
         self.worker.spawn(&command).map_err(|error| {
             let exit = exit_of(&error);
             self.console.error(&format!("{:#}", anyhow::Error::new(error)));
@@ -235,31 +233,4 @@ fn exit_of(error: &SpawnError) -> Exit {
         SpawnError::NotExecutable { .. } => Exit::NotExecutable,
         SpawnError::Isolate(_) | SpawnError::Other(_) => Exit::Failed,
     }
-}
-
-/// Turns the session until it ends. The deadline moves here, before anybody else hears of the renewal: a worker whose
-/// main thread is busy must not lose its job for it.
-fn heartbeat(mut session: Session, deadline: Deadline, news: Sender<Upward>, bell: Bell) -> io::Result<()> {
-    let turn = move || {
-        loop {
-            let mut turn = session.turn();
-            let mut keep_open = Vec::new();
-            match &turn {
-                Turn::News(News::Renewed { sent }) => deadline.renew(*sent),
-                Turn::News(News::Granted { .. }) => match session.keep_open() {
-                    Ok(descriptors) => keep_open = descriptors,
-                    Err(error) => turn = Turn::End(Ending::Failed(error)),
-                },
-                _ => {}
-            }
-            let over = matches!(turn, Turn::End(_));
-            // Nobody hears it only if the process is ending.
-            let _ = news.send(Upward { turn, keep_open });
-            bell.ring();
-            if over {
-                return;
-            }
-        }
-    };
-    thread::Builder::new().name("heartbeat".into()).stack_size(HEARTBEAT_STACK).spawn(turn).map(drop)
 }

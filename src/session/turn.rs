@@ -10,7 +10,7 @@ use crate::bell::{Bell, listen};
 use crate::name::Name;
 use crate::session::claim::{Answer, Request, Step};
 use crate::store::{self, Store};
-use crate::time::{Clock, Wall};
+use crate::time::{Clock, Tick, Wall};
 
 /// A claim on a real store.
 pub struct Session {
@@ -20,6 +20,12 @@ pub struct Session {
     clock: Clock,
     notes: Notes,
     orders: Orders,
+}
+
+enum Next {
+    Step,
+    Wait(Tick),
+    Turn(Turn),
 }
 
 /// What comes out of a turn.
@@ -77,25 +83,54 @@ impl Session {
         self.orders.clone()
     }
 
+    /// Whether its store answers every request without leaving this host's kernel.
+    pub fn answers_at_once(&self) -> bool {
+        self.store.kind().knows_the_dead
+    }
+
     /// Goes on until there is news.
     pub fn turn(&mut self) -> Turn {
         loop {
-            self.obey();
-            match self.claim.next(self.clock.now(), Wall::now()) {
-                Step::Ask(request) => self.ask(request),
-                Step::Wait(until) => {
-                    let bell = self.orders.bell.clone();
-                    let waited = self.store.wait(&self.lock, &self.claim.ticket().id, until, bell.as_fd());
-                    if waited.is_err() {
-                        // Nothing but speed hangs on being woken: without it, look at the time that was named.
-                        let _ = listen(&[bell.as_fd()], until, self.clock);
-                    }
-                    self.claim.woken(self.clock.now());
-                }
-                Step::Tell(news) => return Turn::News(self.note(news)),
-                Step::End(ending) => return Turn::End(self.note_end(ending)),
+            match self.step() {
+                Next::Turn(turn) => return turn,
+                Next::Wait(until) => self.wait(until),
+                Next::Step => {}
             }
         }
+    }
+
+    /// Goes on until there is news, or something to wait for: then `None`.
+    pub fn turn_at_once(&mut self) -> Option<Turn> {
+        loop {
+            match self.step() {
+                Next::Turn(turn) => return Some(turn),
+                Next::Wait(_) => return None,
+                Next::Step => {}
+            }
+        }
+    }
+
+    fn step(&mut self) -> Next {
+        self.obey();
+        match self.claim.next(self.clock.now(), Wall::now()) {
+            Step::Ask(request) => {
+                self.ask(request);
+                Next::Step
+            }
+            Step::Wait(until) => Next::Wait(until),
+            Step::Tell(news) => Next::Turn(Turn::News(self.note(news))),
+            Step::End(ending) => Next::Turn(Turn::End(self.note_end(ending))),
+        }
+    }
+
+    fn wait(&mut self, until: Tick) {
+        let bell = self.orders.bell.clone();
+        let waited = self.store.wait(&self.lock, &self.claim.ticket().id, until, bell.as_fd());
+        if waited.is_err() {
+            // Nothing but speed hangs on being woken: without it, look at the time that was named.
+            let _ = listen(&[bell.as_fd()], until, self.clock);
+        }
+        self.claim.woken(self.clock.now());
     }
 
     /// The descriptors that the job must keep open for as long as it lives.
