@@ -9,6 +9,9 @@ use libc::{c_int, pid_t, sigset_t};
 use crate::job::End;
 use crate::time::{Clock, Tick};
 
+/// The way from clone to exec calls nothing deep.
+const BORROWED_STACK: usize = 32 * 1024;
+
 /// The result of a call that says -1 for "see errno".
 pub(super) fn check(result: c_int) -> io::Result<c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -42,6 +45,22 @@ pub(super) fn group() -> pid_t {
 pub(super) fn fork() -> io::Result<pid_t> {
     // SAFETY: split() forks while there is one thread; spawn()'s child keeps to async-signal-safe calls until exec.
     check(unsafe { libc::fork() })
+}
+
+/// A child on a stack of its own that borrows this process's memory, while this thread waits, until it executes a
+/// program or exits: posix_spawn(3)'s way, at a fifth of what a fork costs. `run` must not return and must keep to
+/// async-signal-safe calls.
+pub(super) fn vfork<F: FnMut()>(run: &mut F) -> io::Result<pid_t> {
+    extern "C" fn begin<F: FnMut()>(run: *mut libc::c_void) -> c_int {
+        // SAFETY: the pointer is the one to `run` below; the parent's thread is suspended and does not touch it.
+        unsafe { (*run.cast::<F>())() };
+        127
+    }
+    let mut stack = vec![0u128; BORROWED_STACK / size_of::<u128>()];
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack's end is aligned to 16 bytes; stack and `run` outlive the child's use of them, because this call
+    // returns only when the child has left this memory. All our signals are blocked, so no handler runs on it.
+    check(unsafe { libc::clone(begin::<F>, stack.as_mut_ptr_range().end.cast(), flags, (&raw mut *run).cast()) })
 }
 
 /// kill(2); false when there is nobody, or nobody we may signal.

@@ -121,6 +121,21 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    fn word(self) -> i32 {
+        match self {
+            Verdict::Code(code) => 0x100 | i32::from(code),
+            Verdict::Signal(signal) => 0x200 | signal,
+        }
+    }
+
+    fn from_word(word: i32) -> Option<Verdict> {
+        match word & 0x300 {
+            0x100 => Some(Verdict::Code(word as u8)),
+            0x200 => Some(Verdict::Signal(word & 0xff)),
+            _ => None,
+        }
+    }
+
     /// The exit code a shell shows for it.
     pub fn code(self) -> u8 {
         match self {

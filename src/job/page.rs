@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::job::Verdict;
 use crate::job::kernel::{self, Killer};
-use crate::job::wire::{Message, ToSentry};
 use crate::time::{Clock, Tick};
 use crate::timing::Timing;
 
@@ -25,6 +25,9 @@ pub(super) struct Page {
     stop_sent: AtomicBool,
     /// The worker is ending the tree: the sentry lets it until [`Ladder::patience`].
     killing: AtomicBool,
+    /// How to end, as [`Verdict::word`] spells it; 0: not said yet. Said here and not through the pipe, the worker's death
+    /// is all that has to wake the sentry.
+    verdict: AtomicI32,
 }
 
 impl Page {
@@ -41,6 +44,14 @@ impl Page {
     /// The send time of the last acknowledged beat, unless not armed.
     pub(super) fn sent(&self) -> Option<Tick> {
         Some(Tick(self.sent.load(SeqCst))).filter(|sent| sent.0 != 0)
+    }
+
+    pub(super) fn set_verdict(&self, verdict: Verdict) {
+        self.verdict.store(verdict.word(), SeqCst);
+    }
+
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        Verdict::from_word(self.verdict.load(SeqCst))
     }
 
     pub(super) fn killing(&self) -> bool {
@@ -134,14 +145,13 @@ struct Watch {
     page: &'static Page,
     ladder: Ladder,
     killer: Killer,
-    sentry: ToSentry,
     /// True when the tree is gone. The lock keeps the word and the timer in step.
     over: Mutex<bool>,
 }
 
 impl Deadline {
-    pub(super) fn new(page: &'static Page, ladder: Ladder, killer: Killer, sentry: ToSentry) -> Deadline {
-        Deadline(Arc::new(Watch { page, ladder, killer, sentry, over: Mutex::new(false) }))
+    pub(super) fn new(page: &'static Page, ladder: Ladder, killer: Killer) -> Deadline {
+        Deadline(Arc::new(Watch { page, ladder, killer, over: Mutex::new(false) }))
     }
 
     /// A beat that was sent at `sent` has been acknowledged. Never moves backwards; does nothing once the job's tree is gone.
@@ -157,9 +167,6 @@ impl Deadline {
             return;
         }
         watch.arm(sent);
-        if before == 0 {
-            watch.sentry.tell(Message::Armed);
-        }
     }
 
     /// Disarms: nothing needs to be killed any more. The next renewal arms again.

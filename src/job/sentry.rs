@@ -39,6 +39,7 @@ pub(super) fn stand(sentry: Sentry) -> ! {
     }
     // The last signal taken, to tell a Ctrl-C that only the job got from an INT that we were sent ourselves.
     let mut interrupted = 0;
+    sentry.watch_deadline(interrupted);
     loop {
         let fds = [sentry.from_worker.as_raw_fd(), sentry.signals.as_raw_fd(), sentry.timer.as_raw_fd()];
         let Ok([message, signal, time]) = kernel::poll(fds, -1) else { sentry.worker_died() };
@@ -49,10 +50,10 @@ pub(super) fn stand(sentry: Sentry) -> ! {
                 if signal == libc::SIGINT || signal == libc::SIGQUIT {
                     interrupted = signal;
                 }
-                sentry.take(signal);
+                sentry.take(signal, interrupted);
             }
         } else if time {
-            sentry.watch_deadline();
+            sentry.watch_deadline(interrupted);
         }
     }
 }
@@ -62,19 +63,17 @@ impl Sentry {
     fn obey(&self, interrupted: i32) {
         match wire::hear_worker(&self.from_worker) {
             Heard::Nothing => {}
-            Heard::One(Message::Armed) => self.watch_deadline(),
             Heard::One(Message::Stopped(signal)) => self.follow_stop(signal),
-            Heard::One(Message::Verdict(verdict)) => self.end(verdict, interrupted),
-            Heard::Death => self.worker_died(),
+            Heard::Death => self.worker_ended(interrupted),
         }
     }
 
-    fn take(&self, signal: i32) {
+    fn take(&self, signal: i32, interrupted: i32) {
         match signal {
             // The end-of-file says it too, but not while a child of the worker holds the pipe before its exec.
             libc::SIGCHLD => {
                 if kernel::look(Whom::One(self.worker)).is_some() && !self.has_message() {
-                    self.worker_died();
+                    self.worker_ended(interrupted);
                 }
             }
             libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
@@ -82,14 +81,16 @@ impl Sentry {
                 undergo(kernel::pid(), signal);
                 self.go_on(libc::SIGTSTP);
             }
-            libc::SIGCONT => {
-                if let (Some(terminal), Some(group)) = (&self.terminal, self.page.group()) {
-                    terminal.lend(group);
-                }
-                wire::pass(&self.to_worker, libc::SIGCONT);
-            }
+            libc::SIGCONT => self.continue_job(),
             _ => wire::pass(&self.to_worker, signal),
         }
+    }
+
+    fn continue_job(&self) {
+        if let (Some(terminal), Some(group)) = (&self.terminal, self.page.group()) {
+            terminal.lend(group);
+        }
+        wire::pass(&self.to_worker, libc::SIGCONT);
     }
 
     fn has_message(&self) -> bool {
@@ -120,14 +121,17 @@ impl Sentry {
         if signal != libc::SIGTSTP {
             wire::pass(&self.to_worker, libc::SIGHUP);
         }
-        self.take(libc::SIGCONT);
+        self.continue_job();
     }
 
-    /// Looks whether the deadline has come, acts on it, and sets the timer to the next moment.
-    fn watch_deadline(&self) {
-        let next = match self.page.sent() {
-            None => Tick::NEVER,
-            Some(sent) => self.act(sent),
+    /// Looks whether the deadline has come, acts on it, and sets the timer to the next moment. Nobody tells when the
+    /// deadline is armed: a job is only started with more than a beat left, so looking once a beat is in time.
+    fn watch_deadline(&self, interrupted: i32) {
+        let next = match (self.page.sent(), self.page.verdict()) {
+            // Said, but the worker was stopped before it could end.
+            (None, Some(_)) => self.worker_ended(interrupted),
+            (None, None) => self.ladder.clock.now() + self.ladder.timing.beat,
+            (Some(sent), _) => self.act(sent),
         };
         kernel::set_alarm(self.timer.as_fd(), next);
     }
@@ -147,6 +151,13 @@ impl Sentry {
         }
         self.page.stop(self.stop as i32);
         kill_at
+    }
+
+    fn worker_ended(&self, interrupted: i32) -> ! {
+        match self.page.verdict() {
+            Some(verdict) => self.end(verdict, interrupted),
+            None => self.worker_died(),
+        }
     }
 
     fn worker_died(&self) -> ! {
@@ -171,7 +182,8 @@ impl Sentry {
 
     /// Ends as the worker said.
     fn end(&self, verdict: Verdict, interrupted: i32) -> ! {
-        // It has nothing left to do. Wait, so that its descriptors (a lock's) are closed when our caller goes on.
+        // It has nothing left to do. Wait, so that its descriptors (a lock's) are closed when our caller goes on, and no
+        // zombie is left to a first process that reaps none.
         kill(self.worker, libc::SIGKILL);
         kernel::await_death(Whom::One(self.worker));
         let typed = self.was_with_job();

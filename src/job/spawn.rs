@@ -48,15 +48,7 @@ pub(super) fn start(
     let (started, early) = if command.isolate {
         isolate::start(&child, &mut program, &reports)?
     } else {
-        match kernel::fork()? {
-            0 => {
-                if kernel::parent() != child.worker {
-                    kernel::leave(0);
-                }
-                child.become_job(&mut program)
-            }
-            job => (Started { job, init: None }, None),
-        }
+        (Started { job: child.spawn(&mut program)?, init: None }, None)
     };
     drop(to_parent);
     kernel::set_group(started.job, started.job);
@@ -170,6 +162,27 @@ pub(super) struct Child<'a> {
 }
 
 impl Child<'_> {
+    /// Makes the new process. With a terminal by a plain fork: a Ctrl-Z before the exec would stop a borrower of our
+    /// memory, and us with it.
+    fn spawn(&self, program: &mut Program) -> io::Result<i32> {
+        let mut begin = || {
+            if kernel::parent() != self.worker {
+                kernel::leave(0);
+            }
+            self.become_job(program)
+        };
+        match self.terminal {
+            None => kernel::vfork(&mut begin),
+            Some(_) => match kernel::fork()? {
+                0 => {
+                    begin();
+                    kernel::leave(127)
+                }
+                job => Ok(job),
+            },
+        }
+    }
+
     /// In the new process: becomes the job. Async-signal-safe.
     pub(super) fn become_job(&self, program: &mut Program) -> ! {
         kernel::die_with_parent();

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::job::Verdict;
 use crate::job::kernel::{check, owned, read, write};
 
 /// A close-on-exec pipe (reader, writer), non-blocking at both ends: neither process ever waits for the other to read.
@@ -18,30 +17,20 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// From the worker: two bytes, which a pipe never tears apart.
 #[derive(Clone, Copy)]
 pub(super) enum Message {
-    /// The deadline counts from now on.
-    Armed,
     /// The job was stopped by this signal.
     Stopped(i32),
-    /// The last message.
-    Verdict(Verdict),
 }
 
 impl Message {
     fn bytes(self) -> [u8; 2] {
         match self {
-            Message::Armed => [b'A', 0],
             Message::Stopped(signal) => [b'S', signal as u8],
-            Message::Verdict(Verdict::Code(code)) => [b'C', code],
-            Message::Verdict(Verdict::Signal(signal)) => [b'K', signal as u8],
         }
     }
 
     fn from_bytes(bytes: [u8; 2]) -> Option<Message> {
         match bytes {
-            [b'A', _] => Some(Message::Armed),
             [b'S', signal] => Some(Message::Stopped(signal.into())),
-            [b'C', code] => Some(Message::Verdict(Verdict::Code(code))),
-            [b'K', signal] => Some(Message::Verdict(Verdict::Signal(signal.into()))),
             _ => None,
         }
     }

@@ -79,7 +79,7 @@ impl Worker {
             from_sentry: parts.from_sentry,
             children: kernel::signal_fd(&signals::set_of(&[libc::SIGCHLD]))?,
             timer: kernel::alarm_fd(parts.ladder.clock)?,
-            deadline: Deadline::new(parts.page, parts.ladder, killer, to_sentry.clone()),
+            deadline: Deadline::new(parts.page, parts.ladder, killer),
             to_sentry,
             state: State::default(),
             one_thread: PhantomData,
@@ -200,7 +200,7 @@ impl Worker {
         let _ = io::stdout().flush();
         let _ = io::stderr().flush();
         if !self.state.sentry_died {
-            self.to_sentry.tell(Message::Verdict(verdict));
+            self.page.set_verdict(verdict);
             self.wake_sentry();
         }
         if kernel::parent() != self.sentry

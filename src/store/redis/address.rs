@@ -132,6 +132,10 @@ impl Address {
                 return Err(format!("{key}= is for redis+unix URLs: write redis://USER:PASSWORD@HOST:PORT/DB"));
             }
             (_, "cacert" | "cert" | "key") => return Err(format!("{key}= needs TLS: write rediss:// instead")),
+            _ if !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+                // Half a password, if that held a question mark: not to be shown.
+                return Err("the URL has a parameter that is no word: write ? as %3F and & as %26".to_owned());
+            }
             _ => return Err(format!("a redis URL has no parameter {key:?}: it has {}", self.parameters())),
         }
         Ok(())
@@ -183,13 +187,18 @@ fn socket_path(url: &Url) -> Result<Place, String> {
         return Err("a redis+unix URL has three slashes: redis+unix:///run/redis.sock".to_owned());
     }
     let path = decoded(url.path(), "the path")?.filter(|path| path.len() > 1);
-    path.map(|path| Place::Unix(path.into())).ok_or("a redis+unix URL needs a path: redis+unix:///run/redis.sock".into())
+    path.map(|path| Place::Unix(path.into()))
+        .ok_or("a redis+unix URL needs a path: redis+unix:///run/redis.sock".into())
 }
 
 fn db(text: &str) -> Result<u32, String> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|_| plain);
-    number.ok_or_else(|| format!("{text:?} is not a redis database: use a number such as 0"))
+    number.ok_or_else(|| match text {
+        // Half a password, if that held a slash: not to be shown.
+        text if text.contains(['@', ':']) => "the URL's path is no database: write / in a password as %2F".to_owned(),
+        text => format!("{text:?} is not a redis database: use a number such as 0"),
+    })
 }
 
 fn prefix(text: &str) -> Result<String, String> {

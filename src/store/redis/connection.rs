@@ -4,25 +4,23 @@
 //! it for ever, and it loads the system's certificates at each connect. Here the crate packs commands and parses replies.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
 use rustls::{ClientConnection, StreamOwned};
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{SockAddr, Socket};
 
 use super::address::{Address, Place};
-use super::{refusal, tls};
+use super::{dial, refusal, tls};
 use crate::bell;
 use crate::store::Error;
 use crate::time::{Clock, Tick};
 
 /// No honest reply is longer: 200 holders and 32 waiters with the longest tickets, or a list of very many locks.
 const LONGEST_REPLY: usize = 64 << 20;
-/// A host that is gone without a word is noticed after about this long, also where nothing is sent.
-const SILENCE: Duration = Duration::from_secs(20);
+/// The kernel takes no time-out of centuries.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Until when a verb must be done, and how long it was given, for the message.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +34,9 @@ impl Budget {
         Budget { until: Clock::Boottime.now() + whole, whole }
     }
 
-    fn left(self) -> io::Result<Duration> {
+    /// # Errors
+    /// Nothing is left.
+    pub fn left(self) -> io::Result<Duration> {
         let left = Clock::Boottime.now().until(self.until);
         // Zero would mean no time-out to the kernel, and it counts in microseconds.
         if left < Duration::from_micros(1) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
@@ -57,13 +57,16 @@ impl Connection {
     pub fn open(address: &Address, budget: Budget) -> Result<Connection, Error> {
         let line = |error: io::Error| refusal::line(address, &error, budget.whole);
         let stream = match &address.place {
-            Place::Unix(path) => {
-                Stream::plain(dial(&SockAddr::unix(path).map_err(line)?, budget.left().map_err(line)?).map_err(line)?, budget)
+            Place::Unix(path) => Stream::plain(
+                dial::one(&SockAddr::unix(path).map_err(line)?, budget.left().map_err(line)?).map_err(line)?,
+                budget,
+            ),
+            Place::Tcp { host, port, tls: None } => {
+                Stream::plain(dial::host(host, *port, budget).map_err(line)?, budget)
             }
-            Place::Tcp { host, port, tls: None } => Stream::plain(dial_host(host, *port, budget).map_err(line)?, budget),
             Place::Tcp { host, port, tls: Some(files) } => {
                 let mut client = tls::client(files, host).map_err(|why| refusal::tls(address, &why))?;
-                let mut paced = Paced::new(dial_host(host, *port, budget).map_err(line)?, budget);
+                let mut paced = Paced::new(dial::host(host, *port, budget).map_err(line)?, budget);
                 while client.is_handshaking() {
                     client.complete_io(&mut paced).map_err(line)?;
                 }
@@ -249,7 +252,7 @@ impl Read for Paced {
         if self.came > LONGEST_REPLY {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        self.socket.set_read_timeout(Some(self.budget.left()?.min(SILENCE * 180)))?;
+        self.socket.set_read_timeout(Some(self.budget.left()?.min(LONGEST_TIMEOUT)))?;
         let n = self.socket.read(into)?;
         self.came += n;
         Ok(n)
@@ -258,7 +261,7 @@ impl Read for Paced {
 
 impl Write for Paced {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(Some(self.budget.left()?.min(SILENCE * 180)))?;
+        self.socket.set_write_timeout(Some(self.budget.left()?.min(LONGEST_TIMEOUT)))?;
         self.socket.write(from)
     }
 
@@ -284,53 +287,5 @@ impl Read for Tapped<'_> {
         let kind = error.kind();
         self.broke = Some(error);
         Err(kind.into())
-    }
-}
-
-fn dial_host(host: &str, port: u16, budget: Budget) -> io::Result<Socket> {
-    let found = resolve(host, port, budget)?;
-    let mut last = io::Error::from(io::ErrorKind::HostUnreachable);
-    for (tried, address) in found.iter().enumerate() {
-        // An address that swallows everything must leave time for the next one.
-        let share = budget.left()? / (found.len() - tried) as u32;
-        match dial(&SockAddr::from(*address), share) {
-            Ok(socket) => {
-                socket.set_tcp_nodelay(true)?;
-                let keepalive = TcpKeepalive::new().with_time(SILENCE / 2).with_interval(SILENCE / 4).with_retries(2);
-                socket.set_tcp_keepalive(&keepalive)?;
-                #[cfg(target_os = "linux")]
-                socket.set_tcp_user_timeout(Some(SILENCE))?;
-                return Ok(socket);
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-fn dial(address: &SockAddr, within: Duration) -> io::Result<Socket> {
-    let domain = address.domain();
-    let protocol = (domain != Domain::UNIX).then_some(Protocol::TCP);
-    let socket = Socket::new(domain, Type::STREAM, protocol)?;
-    socket.connect_timeout(address, within)?;
-    Ok(socket)
-}
-
-/// getaddrinfo(3) has no time-out, so a name is looked up aside and, when that takes too long, left to itself.
-fn resolve(host: &str, port: u16, budget: Budget) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let (tell, told) = mpsc::channel();
-    let host = host.to_owned();
-    std::thread::Builder::new().name("resolver".to_owned()).spawn(move || {
-        let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        // Nobody listens any more when it took too long.
-        let _ = tell.send(found);
-    })?;
-    match told.recv_timeout(budget.left()?) {
-        Ok(Ok(found)) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::NotFound, "unknown host")),
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }

@@ -22,7 +22,9 @@ pub(super) fn line(address: &Address, error: &io::Error, within: Duration) -> Er
     let text = match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
             let within = humantime::format_duration(Duration::from_millis(within.as_millis() as u64));
-            format!("no answer from {server} within {within}: look at the network and the server's load")
+            let tls = matches!(&address.place, Place::Tcp { tls: Some(_), .. });
+            let hint = if tls { ", and whether this is its TLS port" } else { "" };
+            format!("no answer from {server} within {within}: look at the network and the server's load{hint}")
         }
         io::ErrorKind::ConnectionRefused => format!("{server} refuses connections: is the server running there?"),
         io::ErrorKind::NotFound if matches!(address.place, Place::Unix(_)) => {
@@ -38,7 +40,9 @@ pub(super) fn line(address: &Address, error: &io::Error, within: Duration) -> Er
         | io::ErrorKind::BrokenPipe => {
             format!("{server} closed the connection: see its log, it may be restarting or want TLS (rediss://)")
         }
-        io::ErrorKind::FileTooLarge => return Error::Damaged(format!("{server} sent more than any lock has: look at its keys")),
+        io::ErrorKind::FileTooLarge => {
+            return Error::Damaged(format!("{server} sent more than any lock has: look at its keys"));
+        }
         kind => format!("lost {server}: {kind}; look at the network"),
     };
     Error::Unreachable(text)
@@ -58,33 +62,54 @@ pub(super) fn said(address: &Address, error: &ServerError) -> Error {
         }
         "VLMAXTTL" => refused(format!(
             "{server} has a max_ttl of {}, the store URL here another: use the same max_ttl in every store URL",
-            details
-                .trim()
-                .parse()
-                .map_or_else(|_| details.clone(), |ms| humantime::format_duration(Duration::from_millis(ms)).to_string())
+            details.trim().parse().map_or_else(
+                |_| details.clone(),
+                |ms| humantime::format_duration(Duration::from_millis(ms)).to_string()
+            )
         )),
-        "VLEVICTS" => refused(format!("{server} evicts locks when it is full ({details}): set maxmemory-policy noeviction")),
-        "VLREPLICA" | "READONLY" => refused(format!("{server} is a read-only replica: give the primary in the store URL")),
+        "VLEVICTS" => {
+            refused(format!("{server} evicts locks when it is full ({details}): set maxmemory-policy noeviction"))
+        }
+        "VLREPLICA" | "READONLY" => {
+            refused(format!("{server} is a read-only replica: give the primary in the store URL"))
+        }
         "VLNOLIFE" => {
             refused(format!("{server} does not tell its run_id in INFO: use a Redis or Valkey server itself, no proxy"))
         }
         "VLFULL" => refused(format!("{server}: {details} already wait for this lock: try again when fewer do")),
         "NOAUTH" => refused(format!("{server} wants a password: put it into the store URL or REDISCLI_AUTH")),
-        "WRONGPASS" => refused(format!("{server} does not accept this user and password: check the store URL or REDISCLI_AUTH")),
-        "NOPERM" => {
-            let what = details.split('\'').nth(1).map(|word| format!(" {word}")).unwrap_or_default();
-            refused(format!("{server} does not let this user{what} all that locks need: ACL SETUSER ... {ACL}"))
+        // Before a password is given the server takes short commands alone, and a script call is not short.
+        "ERR" if details.contains("unauthenticated") => {
+            refused(format!("{server} wants a password: put it into the store URL or REDISCLI_AUTH"))
         }
+        "WRONGPASS" => {
+            refused(format!("{server} does not accept this user and password: check the store URL or REDISCLI_AUTH"))
+        }
+        "NOPERM" => {
+            let what = details.split('\'').nth(1).unwrap_or("see ACL LOG there");
+            refused(format!(
+                "{server} refuses this user a command or key ({what}); it needs all of this: ACL SETUSER ... {ACL}"
+            ))
+        }
+        "ERR" if details.contains("user executing the script can't") => refused(format!(
+            "{server} refuses this user a command or key of a script; it needs all of this: ACL SETUSER ... {ACL}"
+        )),
         "OOM" => refused(format!("{server} is full: raise its maxmemory")),
         "MISCONF" => refused(format!("{server} can't write its data to disk and takes no changes: see its log")),
-        "DENIED" => refused(format!("{server} is in protected mode: set a password there, or bind it to this host's network")),
-        "WRONGTYPE" => refused(format!("{server}: a key of ours is of the wrong type: choose another prefix= in the store URL")),
+        "DENIED" => {
+            refused(format!("{server} is in protected mode: set a password there, or bind it to this host's network"))
+        }
+        "WRONGTYPE" => {
+            refused(format!("{server}: a key of ours is of the wrong type: choose another prefix= in the store URL"))
+        }
         "LOADING" => later(format!("{server} is still loading its data: try again in a while")),
         "BUSY" => later(format!("{server} is busy with a script: try again, or stop it with SCRIPT KILL")),
         "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "NOREPLICAS" => {
             later(format!("{server} can't answer now ({code}): try again when its cluster or replicas are well"))
         }
-        "MOVED" | "ASK" | "CROSSSLOT" => refused(format!("{server} is a cluster: give a single server in the store URL")),
+        "MOVED" | "ASK" | "CROSSSLOT" => {
+            refused(format!("{server} is a cluster: give a single server in the store URL"))
+        }
         "ERR" if details.contains("unknown command") => {
             let what = details.split(['\'', '`']).nth(1).unwrap_or("a command");
             refused(format!("{server} does not know {what}: use Redis 6 or later, or Valkey"))
@@ -112,7 +137,7 @@ pub(super) fn damaged(address: &Address, key: &str, why: &str) -> Error {
     let (server, why) = (address.display(), address.scrub(why));
     let why = why.trim_end_matches('.');
     Error::Damaged(format!(
-        "{key} in {server} is damaged: {why}; nothing was granted and nothing changed; look at this key there"
+        "{key} in {server} is damaged: {why}; nothing is granted until it is put right: look at this key there"
     ))
 }
 
@@ -123,7 +148,10 @@ pub(super) fn tls(address: &Address, why: &str) -> Error {
 
 /// A user without a password would enter as the default user.
 pub(super) fn no_password(address: &Address) -> Error {
-    Error::Refused(format!("no password for the user of {}: put it into the store URL or REDISCLI_AUTH", address.display()))
+    Error::Refused(format!(
+        "no password for the user of {}: put it into the store URL or REDISCLI_AUTH",
+        address.display()
+    ))
 }
 
 fn handshake(address: &Address, error: &rustls::Error) -> Error {
@@ -140,7 +168,10 @@ fn handshake(address: &Address, error: &rustls::Error) -> Error {
         rustls::Error::AlertReceived(why) => {
             format!("it breaks the handshake off ({why:?}): it may want a client certificate, cert=FILE and key=FILE")
         }
-        other => format!("{}; check the server's TLS settings", other.source().map_or(other.to_string(), ToString::to_string)),
+        other => format!(
+            "{}; check the server's TLS settings",
+            other.source().map_or(other.to_string(), ToString::to_string)
+        ),
     };
     Error::Refused(format!("no TLS to {server}: {why}"))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
@@ -24,7 +24,7 @@ pub(super) fn client(files: &TlsFiles, host: &str) -> Result<ClientConnection, S
     let config = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => {
             let chain = certificates(cert, "cert=")?;
-            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("key=", key, &error))?;
+            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| bad_pem("key=", key, &error))?;
             config.with_client_auth_cert(chain, secret).map_err(|error| unreadable("key=", key, &error))?
         }
         _ => config.with_no_client_auth(),
@@ -53,7 +53,14 @@ fn certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'stat
     match read {
         Ok(certificates) if certificates.is_empty() => Err(unreadable(parameter, file, &"no certificate in it")),
         Ok(certificates) => Ok(certificates),
-        Err(error) => Err(unreadable(parameter, file, &error)),
+        Err(error) => Err(bad_pem(parameter, file, &error)),
+    }
+}
+
+fn bad_pem(parameter: &str, file: &Path, error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => unreadable(parameter, file, &error.kind()),
+        other => unreadable(parameter, file, other),
     }
 }
 

@@ -1,0 +1,17 @@
+//! Servers, a line that fails on command, and the claims that tests make.
+
+pub mod claims;
+pub mod proxy;
+pub mod redis;
+pub mod verdict;
+
+use std::time::{Duration, Instant};
+
+/// Polls until it is so; a machine under load gets ten seconds.
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !so() {
+        assert!(Instant::now() < end, "in ten seconds it never came to be that {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,179 @@
+//! A line between a client and a server that can be made to fail while it is in use.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// What happens to the bytes that go one way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Way {
+    Pass,
+    /// Held back for so long, each piece by itself.
+    Delay(Duration),
+    /// One byte at a time, each held back for so long.
+    Drip(Duration),
+    /// Lost; both ends believe the line is well.
+    Swallow,
+    /// Kept, and delivered all together when the way passes again.
+    Hold,
+    /// So many more bytes pass, then the whole line is cut.
+    CutAfter(usize),
+}
+
+#[derive(Debug)]
+struct State {
+    to_server: Way,
+    to_client: Way,
+    lines: Vec<(TcpStream, TcpStream)>,
+    /// Lines ever taken, and pieces that went to the server.
+    opened: usize,
+    requests: usize,
+}
+
+/// A proxy in front of one port of this host.
+pub struct Proxy {
+    pub port: u16,
+    state: Arc<Mutex<State>>,
+}
+
+impl Proxy {
+    /// Passes everything on to this port.
+    pub fn before(server: u16) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let fresh = State { to_server: Way::Pass, to_client: Way::Pass, lines: Vec::new(), opened: 0, requests: 0 };
+        let state = Arc::new(Mutex::new(fresh));
+        let shared = Arc::clone(&state);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                for end in [&client, &server] {
+                    end.set_nodelay(true).unwrap();
+                }
+                let mut state = shared.lock().unwrap();
+                state.opened += 1;
+                state.lines.push((client.try_clone().unwrap(), server.try_clone().unwrap()));
+                let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
+                pump(ends, Arc::clone(&shared), true);
+                pump([server, client], Arc::clone(&shared), false);
+            }
+        });
+        Proxy { port, state }
+    }
+
+    /// The store URL through the proxy.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    pub fn to_server(&self, way: Way) {
+        self.state.lock().unwrap().to_server = way;
+    }
+
+    pub fn to_client(&self, way: Way) {
+        self.state.lock().unwrap().to_client = way;
+    }
+
+    /// Cuts all lines; new ones can be made.
+    pub fn cut(&self) {
+        for (client, server) in self.state.lock().unwrap().lines.drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = server.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Tells the clients that nothing more will come; what they send still passes.
+    pub fn half_close(&self) {
+        for (client, _) in &self.state.lock().unwrap().lines {
+            let _ = client.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// How many lines were ever opened.
+    pub fn opened(&self) -> usize {
+        self.state.lock().unwrap().opened
+    }
+
+    /// How many pieces went to the server: with small commands one is one round trip.
+    pub fn requests(&self) -> usize {
+        self.state.lock().unwrap().requests
+    }
+}
+
+fn pump([mut from, mut to]: [TcpStream; 2], state: Arc<Mutex<State>>, up: bool) {
+    thread::spawn(move || {
+        let mut piece = [0; 64 * 1024];
+        let mut held = Vec::new();
+        from.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        loop {
+            let came = match from.read(&mut piece) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+                Err(_) => break,
+            };
+            held.extend_from_slice(&piece[..came]);
+            if held.is_empty() {
+                continue;
+            }
+            let way = way_now(&state, up, held.len());
+            match way {
+                Way::Hold => continue,
+                Way::Swallow => held.clear(),
+                Way::Delay(by) => thread::sleep(by),
+                Way::Drip(by) => {
+                    for byte in held.drain(..) {
+                        thread::sleep(by);
+                        let _ = to.write_all(&[byte]);
+                    }
+                }
+                Way::Pass => {}
+                Way::CutAfter(left) => {
+                    let _ = to.write_all(&held[..left.min(held.len())]);
+                    if held.len() >= left {
+                        break;
+                    }
+                    held.clear();
+                }
+            }
+            if to.write_all(&held).is_err() {
+                break;
+            }
+            held.clear();
+        }
+        let _ = to.shutdown(Shutdown::Write);
+        if matches!(way_now(&state, up, 0), Way::CutAfter(_)) {
+            let _ = to.shutdown(Shutdown::Both);
+            let _ = from.shutdown(Shutdown::Both);
+        }
+    });
+}
+
+/// What to do with `came` bytes, which count against a coming cut.
+fn way_now(state: &Mutex<State>, up: bool, came: usize) -> Way {
+    let mut state = state.lock().unwrap();
+    state.requests += usize::from(up && came > 0);
+    let way = if up { &mut state.to_server } else { &mut state.to_client };
+    let now = *way;
+    if let Way::CutAfter(left) = way {
+        *left = left.saturating_sub(came);
+    }
+    now
+}
+
+/// A server that sends the same bytes whatever it is asked, and counts nothing.
+pub fn parrot(answer: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut piece = [0; 64 * 1024];
+                while client.read(&mut piece).is_ok_and(|n| n > 0) && client.write_all(answer).is_ok() {}
+            });
+        }
+    });
+    port
+}
