@@ -46,7 +46,8 @@ pub fn resolve(typed: args::Run, global: &Global, words: &[OsString]) -> Result<
     let ttl = typed.ttl.unwrap_or(DEFAULT_TTL.min(location.max_ttl()));
     let timing = Timing::new(ttl, typed.kill_after, location.max_ttl()).map_err(usage)?;
     let id = Id::from_random(random().map_err(|error| (Exit::Failed, error))?);
-    let chain = enclosing(&lock, &location)?;
+    let fingerprint = location.fingerprint();
+    let chain = enclosing(&lock, &fingerprint)?;
     let ticket = Ticket {
         fmt: codec::FMT,
         mode: Mode::Exclusive,
@@ -63,7 +64,7 @@ pub fn resolve(typed: args::Run, global: &Global, words: &[OsString]) -> Result<
         notes: Notes::new(notes_dir, &lock),
         console: Console::new(verbosity(global), &lock, location.display()),
         plan: Plan {
-            env: environment(&lock, &location, &ticket, chain),
+            env: environment(&lock, &location, &fingerprint, &ticket, chain),
             lock,
             ticket,
             timing,
@@ -152,9 +153,9 @@ fn command(typed: &args::Run, words: &[OsString]) -> anyhow::Result<(OsString, V
 }
 
 /// The chain of enclosing runs; refuses to take a lock inside its own holder, which would wait for itself for ever.
-fn enclosing(lock: &Name, location: &Location) -> Result<String, Refusal> {
+fn enclosing(lock: &Name, fingerprint: &str) -> Result<String, Refusal> {
     let chain = env::var(HELD).unwrap_or_default();
-    let level = format!("{}:{}:", location.fingerprint(), lock.spelled());
+    let level = format!("{fingerprint}:{}:", lock.spelled());
     if let Some(held) = chain.split(' ').find(|held| held.starts_with(&level)) {
         let session = held.strip_prefix(&level).unwrap_or_default();
         let error = anyhow!(
@@ -166,9 +167,15 @@ fn enclosing(lock: &Name, location: &Location) -> Result<String, Refusal> {
     Ok(chain)
 }
 
-fn environment(lock: &Name, location: &Location, ticket: &Ticket, chain: String) -> Vec<(OsString, Option<OsString>)> {
+fn environment(
+    lock: &Name,
+    location: &Location,
+    fingerprint: &str,
+    ticket: &Ticket,
+    chain: String,
+) -> Vec<(OsString, Option<OsString>)> {
     let session = ticket.id.session();
-    let level = format!("{}:{}:{session}", location.fingerprint(), lock.spelled());
+    let level = format!("{fingerprint}:{}:{session}", lock.spelled());
     let held = if chain.is_empty() { level } else { format!("{chain} {level}") };
     let url = location.for_job();
     let withheld = location.has_secret().then(|| url.clone());

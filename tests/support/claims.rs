@@ -61,12 +61,7 @@ pub fn enter(view: &View, ticket: &Ticket) -> Commit {
         since: view.now,
         who: ticket.who.clone(),
     });
-    Commit {
-        ledger: Some(ledger),
-        guards: vec![Guard::Present(ticket.id.clone())],
-        settle: mark(view),
-        ..nothing(view)
-    }
+    Commit { ledger: Some(ledger), guards: vec![Guard::Present(ticket.id.clone())], settle: mark(view), ..nothing(view) }
 }
 
 /// A commit that changes nothing yet.

@@ -30,10 +30,8 @@ impl Server {
         let dir = tempfile::Builder::new().prefix("vl-redis-").tempdir().unwrap();
         let options: Vec<String> =
             options.iter().map(|option| option.replace("DIR", &dir.path().display().to_string())).collect();
-        let auth = options
-            .iter()
-            .position(|option| option == "--requirepass")
-            .map(|at| ("default".to_owned(), options[at + 1].clone()));
+        let auth =
+            options.iter().position(|option| option == "--requirepass").map(|at| ("default".to_owned(), options[at + 1].clone()));
         // A port can be taken between the choice and the start.
         for _ in 0..20 {
             let port = free_port();
@@ -54,8 +52,7 @@ impl Server {
         let tls = free_port();
         let path = |name: &str| files.join(name).display().to_string();
         let (port, cert, key, ca) = (tls.to_string(), path("server.pem"), path("server.key"), path("ca.pem"));
-        let mut all =
-            vec!["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+        let mut all = vec!["--tls-port", &port, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
         all.extend(options);
         if !options.contains(&"--tls-auth-clients") {
             all.extend(["--tls-auth-clients", "no"]);
@@ -196,17 +193,13 @@ fn make_authority(dir: &Path) {
     for name in ["ca", "other"] {
         let (pem, secret) = (format!("{name}.pem"), format!("{name}.key"));
         let subject = format!("/CN={name}");
-        openssl(
-            dir,
-            &[&["req", "-x509", "-days", "2", "-subj", &subject, "-keyout", &secret, "-out", &pem], &key[..]].concat(),
-        );
+        openssl(dir, &[&["req", "-x509", "-days", "2", "-subj", &subject, "-keyout", &secret, "-out", &pem], &key[..]].concat());
     }
     for name in ["server", "client"] {
         let (csr, secret) = (format!("{name}.csr"), format!("{name}.key"));
         let (pem, ext, subject) = (format!("{name}.pem"), format!("{name}.ext"), format!("/CN={name}"));
         openssl(dir, &[&["req", "-subj", &subject, "-keyout", &secret, "-out", &csr], &key[..]].concat());
-        let signed =
-            ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", &ext, "-out", &pem];
+        let signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", &ext, "-out", &pem];
         openssl(dir, &[&["x509", "-req", "-in", &csr], &signed[..]].concat());
     }
 }

@@ -5,16 +5,14 @@
 //! ledger it started from has lost its name by then (numbers are removed in rising order), and a higher one is there.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::io::Write;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
-use super::place::{self, LockDir};
+use super::place::{self, Listing, LockDir};
 use super::{Error, failed};
 use crate::ledger::{Id, Ledger, codec};
 use crate::name::Name;
@@ -22,19 +20,18 @@ use crate::time::Wall;
 
 /// The versions of one lock's ledger.
 pub struct Ledgers {
-    dir: OwnedFd,
-    path: PathBuf,
+    dir: Listing,
     /// The version read last, kept open: whether it still has a name tells if it was superseded.
     base: Option<(u64, File)>,
 }
 
 impl Ledgers {
     pub fn open(lock: &LockDir) -> Result<Ledgers, Error> {
-        Ok(Ledgers { dir: lock.part("ledger")?, path: lock.path.join("ledger"), base: None })
+        Ok(Ledgers { dir: Listing::new(lock.part("ledger")?, lock.path.join("ledger"))?, base: None })
     }
 
     /// The current version's number; `None` if there is no ledger yet.
-    pub fn latest(&self) -> Result<Option<u64>, Error> {
+    pub fn latest(&mut self) -> Result<Option<u64>, Error> {
         Ok(self.numbers()?.last().copied())
     }
 
@@ -47,18 +44,15 @@ impl Ledgers {
             };
             let name = version.to_string();
             // Gone since it was listed: somebody committed, and the next listing shows what.
-            let Some(mut file) = place::open_file(&self.dir, &self.path, &name)? else { continue };
-            let mut text = Vec::new();
-            let read = Read::by_ref(&mut file).take(codec::LONGEST as u64 + 1).read_to_end(&mut text);
-            read.map_err(|error| failed("read", &self.path.join(&name), &error))?;
-            let ledger = codec::read_ledger(&text, lock.as_str(), version, now).map_err(|damage| {
+            let Some(found) = place::read_file(&self.dir, self.dir.path(), &name, codec::LONGEST)? else { continue };
+            let ledger = codec::read_ledger(&found.text, lock.as_str(), version, now).map_err(|damage| {
                 Error::Damaged(format!(
                     "{} is damaged ({damage}): nothing was granted and nothing changed; move it away only when no job under \
                      this lock is running",
-                    self.path.join(&name).display()
+                    self.dir.path().join(&name).display()
                 ))
             })?;
-            self.base = Some((version, file));
+            self.base = Some((version, found.file));
             return Ok(Some(ledger));
         }
     }
@@ -70,18 +64,21 @@ impl Ledgers {
         }
         let next = ledger.version.to_string();
         let draft = format!(".{}", author.as_str());
-        self.write_aside(&draft, codec::write_ledger(ledger).as_bytes())?;
+        let written = self.write_aside(&draft, codec::write_ledger(ledger).as_bytes())?;
         let linked = linkat(&self.dir, draft.as_str(), &self.dir, next.as_str(), LinkatFlags::empty());
         let _ = unlinkat(&self.dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
         match linked {
             Ok(()) => {}
             Err(Errno::EEXIST) => return Ok(false),
-            Err(error) => return Err(failed("link", &self.path.join(next), &error.into())),
+            Err(error) => return Err(failed("link", &self.dir.path().join(next), &error.into())),
         }
         // Stopped before the link for so long that the number was free again? Then it is out of date, and so am I.
         let numbers = self.numbers()?;
         let first_successor = self.base_has_a_name() && numbers.last() == Some(&ledger.version);
         self.remove_below(&numbers);
+        if first_successor {
+            self.base = Some((ledger.version, written));
+        }
         Ok(first_successor)
     }
 
@@ -93,14 +90,16 @@ impl Ledgers {
         self.base.as_ref().is_none_or(|(_, file)| fstat(file).is_ok_and(|found| found.st_nlink > 0))
     }
 
-    fn write_aside(&self, draft: &str, text: &[u8]) -> Result<(), Error> {
+    fn write_aside(&self, draft: &str, text: &[u8]) -> Result<File, Error> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let written = openat(&self.dir, draft, flags, Mode::S_IRUSR | Mode::S_IWUSR)
-            .map_err(std::io::Error::from)
-            .and_then(|fd| File::from(fd).write_all(text));
+        let written =
+            openat(&self.dir, draft, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(std::io::Error::from).and_then(|fd| {
+                let mut file = File::from(fd);
+                file.write_all(text).map(|()| file)
+            });
         written.map_err(|error| {
             let _ = unlinkat(&self.dir, draft, UnlinkatFlags::NoRemoveDir);
-            failed("write", &self.path, &error)
+            failed("write", self.dir.path(), &error)
         })
     }
 
@@ -118,14 +117,14 @@ impl Ledgers {
 
     /// All version numbers there are, rising. The directory holds a handful of names, so that one getdents(2) returns
     /// them all as they were at one moment.
-    fn numbers(&self) -> Result<Vec<u64>, Error> {
+    fn numbers(&mut self) -> Result<Vec<u64>, Error> {
         let mut numbers = Vec::new();
-        for name in place::list(&self.dir, &self.path)? {
+        for name in self.dir.names()? {
             let number = name.parse::<u64>().ok().filter(|number| *number > 0 && number.to_string() == name);
             numbers.push(number.ok_or_else(|| {
                 Error::Damaged(format!(
                     "{} is no version of a ledger: nothing was granted and nothing changed; find out who put it there",
-                    self.path.join(&name).display()
+                    self.dir.path().join(&name).display()
                 ))
             })?);
         }

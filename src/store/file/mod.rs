@@ -109,7 +109,7 @@ impl Store for FileStore {
     }
 
     fn commit(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error> {
-        let epoch = self.epoch(lock)?;
+        let (epoch, max_ttl) = (self.epoch(lock)?, self.max_ttl);
         let opened = self.lock(lock)?;
         let done = epoch == commit.epoch && opened.hold(&commit.guards)? && opened.write(id, commit)?;
         if done {
@@ -119,13 +119,21 @@ impl Store for FileStore {
                 watch::wake(&opened.dir, id);
             }
         }
-        let view = self.view(lock, Some(id))?;
-        Ok(if done { Outcome::Done(view) } else { Outcome::Conflict(view) })
+        match (done, &commit.ledger) {
+            // Linked a moment ago: what is current needs no second reading.
+            (true, Some(ledger)) => {
+                let view = opened.look(ledger.clone(), epoch, Some(id), Wall::now(), max_ttl)?;
+                opened.watch.aim(&view, Some(id));
+                Ok(Outcome::Done(view))
+            }
+            (true, None) => self.view(lock, Some(id)).map(Outcome::Done),
+            (false, _) => self.view(lock, Some(id)).map(Outcome::Conflict),
+        }
     }
 
     fn wait(&mut self, lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
         let opened = self.lock(lock)?;
-        opened.watch.wait(&opened.dir, &opened.tickets, id, until, bell)
+        opened.watch.wait(&opened.dir, &mut opened.tickets, id, until, bell)
     }
 
     fn locks(&mut self) -> Result<Vec<Name>, Error> {
@@ -144,7 +152,7 @@ impl FileStore {
 }
 
 impl OpenLock {
-    fn look(&self, ledger: Ledger, epoch: String, id: Option<&Id>, now: Wall, max_ttl: Duration) -> Result<View, Error> {
+    fn look(&mut self, ledger: Ledger, epoch: String, id: Option<&Id>, now: Wall, max_ttl: Duration) -> Result<View, Error> {
         let places = self.tickets.places()?;
         let (holding, waiting): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| ledger.holder(&place.id).is_some());
         let ahead = id.and_then(|id| waiting.iter().position(|place| place.id == *id));
@@ -168,7 +176,7 @@ impl OpenLock {
 
     /// Dead is for ever on this engine (nobody can take a freed ticket again), so what was judged dead needs no second
     /// look; what the ledger's version does not cover is looked at here.
-    fn hold(&self, guards: &[Guard]) -> Result<bool, Error> {
+    fn hold(&mut self, guards: &[Guard]) -> Result<bool, Error> {
         for guard in guards {
             let holds = match guard {
                 Guard::Absent(id) => !self.tickets.places()?.iter().any(|place| place.id == *id),

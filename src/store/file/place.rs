@@ -1,9 +1,9 @@
 //! Where the file store lives, and whether it can be trusted: ours, nobody else's to write, on a local disk.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ impl Place {
     /// The names of the locks used in this boot, sorted.
     pub fn names(&self) -> Result<Vec<Name>, Error> {
         let mut names = Vec::new();
-        for entry in list(&self.boot, &self.path)? {
+        for entry in names_in(&self.boot, &self.path)? {
             let Ok(dir) = openat(&self.boot, entry.as_str(), OPEN_DIR, Mode::empty()) else { continue };
             // Somebody is just making this one: the next listing will have it.
             let Some(text) = read_short(&dir, &self.path.join(&entry), "name")? else { continue };
@@ -183,22 +183,51 @@ impl LockDir {
     }
 }
 
-/// The names in a directory, without the dotted ones.
-pub fn list(dir: &OwnedFd, path: &Path) -> Result<Vec<String>, Error> {
-    let unreadable = |error: Errno| failed("list", path, &error.into());
-    let mut names = Vec::new();
-    for entry in Dir::openat(dir, ".", OPEN_DIR, Mode::empty()).map_err(unreadable)?.iter() {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name().to_string_lossy();
-        if !name.starts_with('.') {
-            names.push(name.into_owned());
-        }
-    }
-    Ok(names)
+/// A directory that is listed again and again: one stream, rewound each time.
+pub struct Listing {
+    dir: Dir,
+    path: PathBuf,
 }
 
-/// Opens a file of the store for reading: a plain file of ours, through no link, and without waiting on a planted FIFO.
-pub fn open_file(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<File>, Error> {
+impl Listing {
+    pub fn new(fd: OwnedFd, path: PathBuf) -> Result<Listing, Error> {
+        let dir = Dir::from_fd(fd).map_err(|error| failed("list", &path, &error.into()))?;
+        Ok(Listing { dir, path })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names in it now, without the dotted ones.
+    pub fn names(&mut self) -> Result<Vec<String>, Error> {
+        let mut names = Vec::new();
+        for entry in self.dir.iter() {
+            let entry = entry.map_err(|error| failed("list", &self.path, &error.into()))?;
+            let name = entry.file_name().to_bytes();
+            if !name.starts_with(b".") {
+                names.push(String::from_utf8_lossy(name).into_owned());
+            }
+        }
+        Ok(names)
+    }
+}
+
+impl AsFd for Listing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+/// A file of the store, open for reading, and its text.
+pub struct Found {
+    pub file: File,
+    pub text: Vec<u8>,
+}
+
+/// Reads a file of the store: a plain file of ours, through no link, and without waiting on a planted FIFO. `None` if
+/// there is none; no more of it than `longest` and a byte.
+pub fn read_file(dir: impl AsFd, path: &Path, name: &str, longest: usize) -> Result<Option<Found>, Error> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let fd = match openat(dir, name, flags, Mode::empty()) {
         Ok(fd) => fd,
@@ -213,16 +242,18 @@ pub fn open_file(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<File>,
     if found.st_uid != geteuid().as_raw() {
         return Err(planted(&path.join(name), &format!("owned by user {}", found.st_uid)));
     }
-    Ok(Some(File::from(fd)))
+    let file = File::from(fd);
+    // One byte more than it has: a single read then sees its end.
+    let mut text = vec![0; usize::try_from(found.st_size).unwrap_or(0).min(longest) + 1];
+    let read = file.read_at(&mut text, 0).map_err(|error| failed("read", &path.join(name), &error))?;
+    text.truncate(read);
+    Ok(Some(Found { file, text }))
 }
 
 /// Reads a small text file; `None` if there is none.
 fn read_short(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<String>, Error> {
-    let Some(file) = open_file(dir, path, name)? else { return Ok(None) };
-    let mut text = String::new();
-    let read = file.take(4096).read_to_string(&mut text);
-    read.map_err(|error| failed("read", &path.join(name), &error))?;
-    Ok(Some(text))
+    let found = read_file(dir, path, name, 4096)?;
+    Ok(found.map(|found| String::from_utf8_lossy(&found.text).into_owned()))
 }
 
 /// Writes a small text file that nobody has written yet; whoever is first wins.
@@ -242,8 +273,15 @@ fn write_once(dir: &OwnedFd, path: &Path, name: &str, text: &str) -> Result<(), 
 
 fn read_boot_id() -> Result<String, Error> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
-    let text = fs::read_to_string(path).map_err(|error| failed("read", path, &error))?;
-    Ok(text.trim().to_owned())
+    let mut text = [0; 64];
+    let read = File::open(path).and_then(|file| file.read_at(&mut text, 0));
+    let read = read.map_err(|error| failed("read", path, &error))?;
+    Ok(String::from_utf8_lossy(&text[..read]).trim().to_owned())
+}
+
+fn names_in(dir: &OwnedFd, path: &Path) -> Result<Vec<String>, Error> {
+    let fd = openat(dir, ".", OPEN_DIR, Mode::empty()).map_err(|error| failed("list", path, &error.into()))?;
+    Listing::new(fd, path.to_owned())?.names()
 }
 
 /// Opens a directory whose last component is no symbolic link. Links further up may be the system's own (/var/run).
@@ -319,7 +357,7 @@ fn sub_dir(parent: &OwnedFd, path: &Path, name: &str) -> Result<OwnedFd, Error> 
 
 /// Claims of earlier boots are all dead. What can't be removed is left: it is in nobody's way.
 fn sweep_earlier_boots(store: &OwnedFd, dir: &Path) {
-    for name in list(store, dir).unwrap_or_default() {
+    for name in names_in(store, dir).unwrap_or_default() {
         let like_a_boot_id = name.len() == 36 && name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
         if like_a_boot_id {
             let _ = fs::remove_dir_all(dir.join(name));

@@ -1,24 +1,21 @@
 //! Tickets of one lock: a locked file a claim, its place in the queue in its name.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::io::Write;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::place::{self, LockDir};
+use super::place::{self, Listing, LockDir};
 use super::{Error, OwnTickets, failed};
 use crate::ledger::{Id, Life, Listed, Ticket, codec};
 use crate::time::{Clock, Wall};
 
 /// The ticket files of one lock.
 pub struct Tickets {
-    dir: OwnedFd,
-    path: PathBuf,
+    dir: Listing,
     mine: OwnTickets,
 }
 
@@ -41,7 +38,8 @@ pub struct Place {
 
 impl Tickets {
     pub fn open(lock: &LockDir) -> Result<Tickets, Error> {
-        Ok(Tickets { dir: lock.part("tickets")?, path: lock.path.join("tickets"), mine: OwnTickets::new() })
+        let dir = Listing::new(lock.part("tickets")?, lock.path.join("tickets"))?;
+        Ok(Tickets { dir, mine: OwnTickets::new() })
     }
 
     /// Makes the ticket's file, locked, under a name nobody looks at yet: a ticket is never seen unlocked.
@@ -65,7 +63,7 @@ impl Tickets {
         let order = joined as i64 - ticket.lead_ms.saturating_mul(1_000_000);
         let place = Place { order, seq: joined, at: Wall::now(), id: ticket.id.clone() };
         let taken = renameat(&self.dir, unborn(&ticket.id).as_str(), &self.dir, place.file_name().as_str());
-        taken.map_err(|error| failed("queue in", &self.path, &error.into()))?;
+        taken.map_err(|error| failed("queue in", self.dir.path(), &error.into()))?;
         mine.place = Some(place);
         Ok(())
     }
@@ -74,7 +72,7 @@ impl Tickets {
     pub fn present(&self, id: &Id) -> Result<bool, Error> {
         match self.mine.get(id) {
             Some(Mine { file, place: Some(_), .. }) => {
-                let found = fstat(file).map_err(|error| failed("stat", &self.path, &error.into()))?;
+                let found = fstat(file).map_err(|error| failed("stat", self.dir.path(), &error.into()))?;
                 Ok(found.st_nlink > 0)
             }
             _ => Ok(false),
@@ -82,13 +80,13 @@ impl Tickets {
     }
 
     /// Every ticket's place, in order.
-    pub fn places(&self) -> Result<Vec<Place>, Error> {
+    pub fn places(&mut self) -> Result<Vec<Place>, Error> {
         let mut places = Vec::new();
-        for name in place::list(&self.dir, &self.path)? {
+        for name in self.dir.names()? {
             places.push(Place::parse(&name).ok_or_else(|| {
                 Error::Damaged(format!(
                     "{} is no ticket: nothing was granted and nothing changed; find out who put it there",
-                    self.path.join(&name).display()
+                    self.dir.path().join(&name).display()
                 ))
             })?);
         }
@@ -102,11 +100,9 @@ impl Tickets {
             Some(mine) => (mine.ticket.clone(), Life::Alive),
             None => {
                 let name = place.file_name();
-                let Some(mut file) = place::open_file(&self.dir, &self.path, &name)? else { return Ok(None) };
-                let mut text = Vec::new();
-                let read = Read::by_ref(&mut file).take(codec::LONGEST as u64 + 1).read_to_end(&mut text);
-                read.map_err(|error| failed("read", &self.path.join(&name), &error))?;
-                (self.decode(&text, &name, &place.id)?, self.probe(&file, &name)?)
+                let found = place::read_file(&self.dir, self.dir.path(), &name, codec::LONGEST)?;
+                let Some(found) = found else { return Ok(None) };
+                (self.decode(&found.text, &name, &place.id)?, self.probe(&found.file, &name)?)
             }
         };
         let Place { order, seq, at, .. } = *place;
@@ -114,17 +110,18 @@ impl Tickets {
     }
 
     /// Whether a ticket's claim lives; `None` if there is no such ticket.
-    pub fn life(&self, id: &Id) -> Result<Option<Life>, Error> {
-        match self.places()?.iter().find(|place| place.id == *id) {
-            Some(place) => Ok(self.read(place, place.at)?.map(|listed| listed.life)),
+    pub fn life(&mut self, id: &Id) -> Result<Option<Life>, Error> {
+        match self.places()?.into_iter().find(|place| place.id == *id) {
+            Some(place) => Ok(self.read(&place, place.at)?.map(|listed| listed.life)),
             None => Ok(None),
         }
     }
 
     /// Opens another claim's ticket, to wait for its end.
-    pub fn open_other(&self, id: &Id) -> Option<File> {
+    pub fn open_other(&mut self, id: &Id) -> Option<File> {
         let place = self.places().ok()?.into_iter().find(|place| place.id == *id)?;
-        place::open_file(&self.dir, &self.path, &place.file_name()).ok()?
+        let found = place::read_file(&self.dir, self.dir.path(), &place.file_name(), 0).ok()?;
+        found.map(|found| found.file)
     }
 
     /// Ends claims: the name first, then the lock, so that who waits for the lock finds the name gone.
@@ -132,16 +129,16 @@ impl Tickets {
         if ids.is_empty() {
             return Ok(());
         }
-        let places = self.places()?;
+        let others = if ids.iter().all(|id| self.mine.contains_key(id)) { Vec::new() } else { self.places()? };
         for id in ids {
             let known = self.mine.get(id).and_then(|mine| mine.place.clone());
-            let name = match known.or_else(|| places.iter().find(|place| place.id == *id).cloned()) {
+            let name = match known.or_else(|| others.iter().find(|place| place.id == *id).cloned()) {
                 Some(place) => place.file_name(),
                 None => unborn(id),
             };
             match unlinkat(&self.dir, name.as_str(), UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
-                Err(error) => return Err(failed("remove", &self.path.join(name), &error.into())),
+                Err(error) => return Err(failed("remove", &self.dir.path().join(name), &error.into())),
             }
             if let Some(mine) = self.mine.remove(id) {
                 // For every holder of this description, in the sentry and in what the job left behind too.
@@ -163,7 +160,7 @@ impl Tickets {
             });
         made.map_err(|error| {
             let _ = unlinkat(&self.dir, name.as_str(), UnlinkatFlags::NoRemoveDir);
-            failed("write a ticket in", &self.path, &error)
+            failed("write a ticket in", self.dir.path(), &error)
         })
     }
 
@@ -176,7 +173,7 @@ impl Tickets {
         Err(Error::Damaged(format!(
             "{} is damaged ({complaint}): nothing was granted and nothing changed; move it away only when no job under this \
              lock is running",
-            self.path.join(name).display()
+            self.dir.path().join(name).display()
         )))
     }
 
@@ -185,7 +182,7 @@ impl Tickets {
         match file.try_lock_shared() {
             Ok(()) => Ok(Life::Dead),
             Err(TryLockError::WouldBlock) => Ok(Life::Alive),
-            Err(TryLockError::Error(error)) => Err(failed("probe", &self.path.join(name), &error)),
+            Err(TryLockError::Error(error)) => Err(failed("probe", &self.dir.path().join(name), &error)),
         }
     }
 }

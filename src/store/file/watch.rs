@@ -52,7 +52,14 @@ impl Watch {
 
     /// Waits for the end of a target, a wake, or `bell`, until `until`. Returns at once the first time, and whenever a
     /// target is already gone: what was viewed before I listened may be out of date.
-    pub fn wait(&mut self, dir: &LockDir, tickets: &Tickets, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
+    pub fn wait(
+        &mut self,
+        dir: &LockDir,
+        tickets: &mut Tickets,
+        id: &Id,
+        until: Tick,
+        bell: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
         if self.waiting && self.fifo.is_none() {
             self.fifo = Some((id.clone(), make_fifo(dir, id)?));
             return Ok(());
@@ -83,7 +90,7 @@ impl Watch {
     }
 
     /// Starts a watcher for each target that has none; false if one is gone already.
-    fn watch_targets(&mut self, tickets: &Tickets) -> Result<bool, Error> {
+    fn watch_targets(&mut self, tickets: &mut Tickets) -> Result<bool, Error> {
         if self.targets.is_empty() {
             return Ok(true);
         }

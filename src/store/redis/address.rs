@@ -187,8 +187,7 @@ fn socket_path(url: &Url) -> Result<Place, String> {
         return Err("a redis+unix URL has three slashes: redis+unix:///run/redis.sock".to_owned());
     }
     let path = decoded(url.path(), "the path")?.filter(|path| path.len() > 1);
-    path.map(|path| Place::Unix(path.into()))
-        .ok_or("a redis+unix URL needs a path: redis+unix:///run/redis.sock".into())
+    path.map(|path| Place::Unix(path.into())).ok_or("a redis+unix URL needs a path: redis+unix:///run/redis.sock".into())
 }
 
 fn db(text: &str) -> Result<u32, String> {

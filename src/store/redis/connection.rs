@@ -61,9 +61,7 @@ impl Connection {
                 dial::one(&SockAddr::unix(path).map_err(line)?, budget.left().map_err(line)?).map_err(line)?,
                 budget,
             ),
-            Place::Tcp { host, port, tls: None } => {
-                Stream::plain(dial::host(host, *port, budget).map_err(line)?, budget)
-            }
+            Place::Tcp { host, port, tls: None } => Stream::plain(dial::host(host, *port, budget).map_err(line)?, budget),
             Place::Tcp { host, port, tls: Some(files) } => {
                 let mut client = tls::client(files, host).map_err(|why| refusal::tls(address, &why))?;
                 let mut paced = Paced::new(dial::host(host, *port, budget).map_err(line)?, budget);

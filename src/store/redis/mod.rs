@@ -64,14 +64,7 @@ pub struct Redis {
 impl Redis {
     /// A store that connects when it is first used.
     pub fn open(address: Address, terms: &Terms) -> Redis {
-        Redis {
-            address,
-            terms: terms.clone(),
-            line: None,
-            line_proven: false,
-            wakes: Wakes::new(),
-            waiting: BTreeSet::new(),
-        }
+        Redis { address, terms: terms.clone(), line: None, line_proven: false, wakes: Wakes::new(), waiting: BTreeSet::new() }
     }
 
     /// Runs a script: one round trip, or two where the server does not know it yet.
@@ -263,9 +256,7 @@ fn ask_one(line: &mut Connection, address: &Address, command: Cmd, budget: Budge
 fn commit_args(lock: &Name, id: &Id, commit: &Commit, channels: String) -> Result<Vec<Vec<u8>>, Error> {
     let text = commit.ledger.as_ref().map(write_ledger).unwrap_or_default();
     if text.len() > LONGEST {
-        return Err(Error::Refused(format!(
-            "the ledger of {lock:?} would be too long: use fewer holders or shorter labels"
-        )));
+        return Err(Error::Refused(format!("the ledger of {lock:?} would be too long: use fewer holders or shorter labels")));
     }
     let mut args = vec![
         bytes(id.as_str()),

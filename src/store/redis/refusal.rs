@@ -62,17 +62,13 @@ pub(super) fn said(address: &Address, error: &ServerError) -> Error {
         }
         "VLMAXTTL" => refused(format!(
             "{server} has a max_ttl of {}, the store URL here another: use the same max_ttl in every store URL",
-            details.trim().parse().map_or_else(
-                |_| details.clone(),
-                |ms| humantime::format_duration(Duration::from_millis(ms)).to_string()
-            )
+            details
+                .trim()
+                .parse()
+                .map_or_else(|_| details.clone(), |ms| humantime::format_duration(Duration::from_millis(ms)).to_string())
         )),
-        "VLEVICTS" => {
-            refused(format!("{server} evicts locks when it is full ({details}): set maxmemory-policy noeviction"))
-        }
-        "VLREPLICA" | "READONLY" => {
-            refused(format!("{server} is a read-only replica: give the primary in the store URL"))
-        }
+        "VLEVICTS" => refused(format!("{server} evicts locks when it is full ({details}): set maxmemory-policy noeviction")),
+        "VLREPLICA" | "READONLY" => refused(format!("{server} is a read-only replica: give the primary in the store URL")),
         "VLNOLIFE" => {
             refused(format!("{server} does not tell its run_id in INFO: use a Redis or Valkey server itself, no proxy"))
         }
@@ -82,34 +78,24 @@ pub(super) fn said(address: &Address, error: &ServerError) -> Error {
         "ERR" if details.contains("unauthenticated") => {
             refused(format!("{server} wants a password: put it into the store URL or REDISCLI_AUTH"))
         }
-        "WRONGPASS" => {
-            refused(format!("{server} does not accept this user and password: check the store URL or REDISCLI_AUTH"))
-        }
+        "WRONGPASS" => refused(format!("{server} does not accept this user and password: check the store URL or REDISCLI_AUTH")),
         "NOPERM" => {
             let what = details.split('\'').nth(1).unwrap_or("see ACL LOG there");
-            refused(format!(
-                "{server} refuses this user a command or key ({what}); it needs all of this: ACL SETUSER ... {ACL}"
-            ))
+            refused(format!("{server} refuses this user a command or key ({what}); it needs all of this: ACL SETUSER ... {ACL}"))
         }
         "ERR" if details.contains("user executing the script can't") => refused(format!(
             "{server} refuses this user a command or key of a script; it needs all of this: ACL SETUSER ... {ACL}"
         )),
         "OOM" => refused(format!("{server} is full: raise its maxmemory")),
         "MISCONF" => refused(format!("{server} can't write its data to disk and takes no changes: see its log")),
-        "DENIED" => {
-            refused(format!("{server} is in protected mode: set a password there, or bind it to this host's network"))
-        }
-        "WRONGTYPE" => {
-            refused(format!("{server}: a key of ours is of the wrong type: choose another prefix= in the store URL"))
-        }
+        "DENIED" => refused(format!("{server} is in protected mode: set a password there, or bind it to this host's network")),
+        "WRONGTYPE" => refused(format!("{server}: a key of ours is of the wrong type: choose another prefix= in the store URL")),
         "LOADING" => later(format!("{server} is still loading its data: try again in a while")),
         "BUSY" => later(format!("{server} is busy with a script: try again, or stop it with SCRIPT KILL")),
         "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "NOREPLICAS" => {
             later(format!("{server} can't answer now ({code}): try again when its cluster or replicas are well"))
         }
-        "MOVED" | "ASK" | "CROSSSLOT" => {
-            refused(format!("{server} is a cluster: give a single server in the store URL"))
-        }
+        "MOVED" | "ASK" | "CROSSSLOT" => refused(format!("{server} is a cluster: give a single server in the store URL")),
         "ERR" if details.contains("unknown command") => {
             let what = details.split(['\'', '`']).nth(1).unwrap_or("a command");
             refused(format!("{server} does not know {what}: use Redis 6 or later, or Valkey"))
@@ -148,10 +134,7 @@ pub(super) fn tls(address: &Address, why: &str) -> Error {
 
 /// A user without a password would enter as the default user.
 pub(super) fn no_password(address: &Address) -> Error {
-    Error::Refused(format!(
-        "no password for the user of {}: put it into the store URL or REDISCLI_AUTH",
-        address.display()
-    ))
+    Error::Refused(format!("no password for the user of {}: put it into the store URL or REDISCLI_AUTH", address.display()))
 }
 
 fn handshake(address: &Address, error: &rustls::Error) -> Error {
@@ -168,10 +151,7 @@ fn handshake(address: &Address, error: &rustls::Error) -> Error {
         rustls::Error::AlertReceived(why) => {
             format!("it breaks the handshake off ({why:?}): it may want a client certificate, cert=FILE and key=FILE")
         }
-        other => format!(
-            "{}; check the server's TLS settings",
-            other.source().map_or(other.to_string(), ToString::to_string)
-        ),
+        other => format!("{}; check the server's TLS settings", other.source().map_or(other.to_string(), ToString::to_string)),
     };
     Error::Refused(format!("no TLS to {server}: {why}"))
 }

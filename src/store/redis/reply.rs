@@ -79,8 +79,7 @@ impl Reply<'_> {
             let bytes = self.bytes()?.ok_or_else(|| refusal::stranger(self.address))?;
             String::from_utf8(bytes).map_err(|_| refusal::stranger(self.address))
         };
-        let (kind, now, epoch, mark, settled, proof, carried) =
-            (text()?, text()?, text()?, text()?, text()?, text()?, text()?);
+        let (kind, now, epoch, mark, settled, proof, carried) = (text()?, text()?, text()?, text()?, text()?, text()?, text()?);
         let now = Wall(now.parse().map_err(|_| refusal::stranger(self.address))?);
         let (sent, got) = self.between;
         let clocks_agree = now.0 + CLOCKS_AGREE >= sent.0 && now.0 <= got.0 + CLOCKS_AGREE;
@@ -126,16 +125,7 @@ impl Reply<'_> {
                 Err(_) => {}
             }
         }
-        Ok(View {
-            ledger,
-            tickets,
-            waiting,
-            ahead,
-            epoch: head.epoch,
-            memory: head.memory,
-            max_ttl: self.max_ttl,
-            now: head.now,
-        })
+        Ok(View { ledger, tickets, waiting, ahead, epoch: head.epoch, memory: head.memory, max_ttl: self.max_ttl, now: head.now })
     }
 
     fn ledger(
@@ -152,8 +142,8 @@ impl Reply<'_> {
         };
         let version = self.number(&version, "its version is not a number")?;
         let later = head.now.max(self.between.1);
-        let ledger = read_ledger(&text, self.lock.as_str(), version, later)
-            .map_err(|damage| self.damaged(&damage.to_string()))?;
+        let ledger =
+            read_ledger(&text, self.lock.as_str(), version, later).map_err(|damage| self.damaged(&damage.to_string()))?;
         if holder_ids(&ledger).as_bytes() != holders {
             return Err(self.damaged("its list of holders is not the ledger's"));
         }
