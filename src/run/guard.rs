@@ -276,6 +276,8 @@ impl Guard {
         let mut orders = vec![Order::Say(Saying::WaitOver)];
         let verdict = match ending {
             Ending::Left => None,
+            // A lock that was lost needs no giving back.
+            Ending::Unreleased(_) if self.verdict == Some(Verdict::Code(Exit::Lost.code())) => None,
             Ending::Unreleased(trouble) => {
                 orders.push(Order::Say(Saying::Unreleased(trouble)));
                 None

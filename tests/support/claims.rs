@@ -32,7 +32,7 @@ pub fn ticket(label: &str) -> Ticket {
 }
 
 /// Takes a ticket and enters with it, whoever else is there.
-pub fn hold(store: &mut impl Store, name: &str, ticket: &Ticket) -> View {
+pub fn hold(store: &mut (impl Store + ?Sized), name: &str, ticket: &Ticket) -> View {
     let view = store.take(&lock(name), ticket).unwrap();
     done(store.commit(&lock(name), &ticket.id, &enter(&view, ticket)).unwrap())
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -16,6 +16,7 @@ use nix::unistd::{LinkatFlags, Uid, UnlinkatFlags, User, geteuid, linkat, unlink
 
 use super::{Error, failed};
 use crate::name::Name;
+use crate::time::{Clock, Tick};
 
 /// Local file systems on which flock(2) and link(2) mean what they say (statfs(2)). On others a lock may be local to
 /// each client, or vanish with a lost network lease.
@@ -85,7 +86,7 @@ impl Place {
         let path = dir.join(&boot_id);
         let boot = match openat(&store, boot_id.as_str(), OPEN_DIR, Mode::empty()) {
             Err(Errno::ENOENT) => {
-                sweep_earlier_boots(&store, dir);
+                sweep_earlier_boots(&store, dir, &boot_id);
                 sub_dir(&store, &path, &boot_id)
             }
             opened => opened.map_err(|error| failed("open", &path, &error.into())),
@@ -258,8 +259,11 @@ fn read_short(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<String>, 
 
 /// Writes a small text file that nobody has written yet; whoever is first wins.
 fn write_once(dir: &OwnedFd, path: &Path, name: &str, text: &str) -> Result<(), Error> {
-    let aside = format!(".{name}.{}", std::process::id());
     let at = path.join(name);
+    // A pid is not enough: containers that share the directory count their own.
+    let mut random = [0; 8];
+    getrandom::getrandom(&mut random).map_err(|error| failed("name a file in", path, &error.into()))?;
+    let aside = format!(".{name}.{:016x}", u64::from_ne_bytes(random));
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = openat(dir, aside.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
     let written = fd.map_err(io::Error::from).and_then(|fd| File::from(fd).write_all(text.as_bytes()));
@@ -355,12 +359,17 @@ fn sub_dir(parent: &OwnedFd, path: &Path, name: &str) -> Result<OwnedFd, Error> 
     }
 }
 
-/// Claims of earlier boots are all dead. What can't be removed is left: it is in nobody's way.
-fn sweep_earlier_boots(store: &OwnedFd, dir: &Path) {
+/// Claims of earlier boots are all dead. What was written to since this boot began is somebody's, whatever its name says,
+/// and what can't be removed is in nobody's way.
+fn sweep_earlier_boots(store: &OwnedFd, dir: &Path, boot_id: &str) {
+    let uptime = Clock::Boottime.now().since(Tick(0));
+    let Some(booted) = SystemTime::now().checked_sub(uptime) else { return };
     for name in names_in(store, dir).unwrap_or_default() {
         let like_a_boot_id = name.len() == 36 && name.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        if like_a_boot_id {
-            let _ = fs::remove_dir_all(dir.join(name));
+        let path = dir.join(&name);
+        let written = fs::symlink_metadata(&path).and_then(|found| found.modified());
+        if like_a_boot_id && name != boot_id && written.is_ok_and(|written| written < booted) {
+            let _ = fs::remove_dir_all(path);
         }
     }
 }
