@@ -1,0 +1,224 @@
+//! The rules of the guard, event by event: what happens to the job when.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use vaultlock::job::{End, Event as Job, Verdict};
+use vaultlock::ledger::StopReason;
+use vaultlock::run::guard::{Event, Guard, IfUnavailable, Order, Reason, Saying, Stragglers};
+use vaultlock::session::{Ending, Loss, News};
+use vaultlock::time::Tick;
+use vaultlock::timing::Timing;
+
+/// ttl 10 s, grace 2.5 s, kill and slack 2.5 s: stop at 4.9 s, kill at 7.4 s, dead by 9.9 s after the beat was sent.
+fn timing() -> Timing {
+    Timing::new(Duration::from_secs(10), None, Duration::from_secs(10)).unwrap()
+}
+
+fn at(seconds: f64) -> Tick {
+    Tick(1) + Duration::from_secs_f64(seconds)
+}
+
+fn guard(stragglers: Stragglers) -> Guard {
+    Guard::new(timing(), stragglers, IfUnavailable::Fail, 75)
+}
+
+/// A guard whose job runs on a lease sent at 0.
+fn running(stragglers: Stragglers) -> Guard {
+    let mut guard = guard(stragglers);
+    let orders = guard.handle(granted(), at(0.1));
+    assert_eq!(orders[1..], [Order::Arm(at(0.0)), Order::Start { fence: Some(7) }]);
+    guard
+}
+
+fn granted() -> Event {
+    Event::News(News::Granted { fence: 7, sent: at(0.0) })
+}
+
+fn signal(signal: Signal) -> Event {
+    Event::Job(Job::Signal(signal))
+}
+
+fn lost() -> Order {
+    Order::Say(Saying::Lost(Reason::Lapsed { unrenewed: Duration::from_secs_f64(4.9), trouble: String::new() }))
+}
+
+#[test]
+fn a_job_that_ends_by_itself_gives_its_own_code() {
+    let mut guard = running(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(7))), at(1.0)), [Order::CountLeftBehind, Order::Leave]);
+    assert_eq!(guard.handle(Event::LeftBehind(vec![]), at(1.0)), []);
+    assert_eq!(
+        guard.handle(Event::Ended(Ending::Left), at(1.1)),
+        [Order::Say(Saying::WaitOver), Order::Finish(Verdict::Code(7))]
+    );
+}
+
+#[test]
+fn a_renewal_moves_the_deadline_and_never_back() {
+    let mut guard = running(Stragglers::Leave);
+    assert_eq!(guard.wake_at(), at(4.9));
+    assert_eq!(guard.handle(Event::News(News::Renewed { sent: at(2.0) }), at(2.1)), []);
+    assert_eq!(guard.wake_at(), at(6.9));
+    assert_eq!(guard.handle(Event::News(News::Renewed { sent: at(1.0) }), at(2.2)), []);
+    assert_eq!(guard.wake_at(), at(6.9));
+    assert_eq!(guard.handle(Event::Time, at(4.9)), [], "an old alarm");
+}
+
+#[test]
+fn a_lapsed_lease_stops_then_kills_then_releases_and_is_121() {
+    let mut guard = running(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::Time, at(4.9)), [lost(), Order::Stop]);
+    assert_eq!(guard.wake_at(), at(7.4));
+    assert_eq!(guard.handle(Event::News(News::Renewed { sent: at(5.0) }), at(5.1)), [], "too late to be saved");
+    assert_eq!(guard.handle(Event::Time, at(7.4)), [Order::Kill]);
+    assert_eq!(guard.handle(Event::Killed(Ok(())), at(7.5)), [Order::Leave]);
+    let end = guard.handle(Event::Ended(Ending::Left), at(7.6));
+    assert_eq!(end.last(), Some(&Order::Finish(Verdict::Code(121))));
+}
+
+#[test]
+fn a_job_that_obeys_the_stop_signal_is_swept_and_121_whatever_its_code() {
+    let mut guard = running(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::Time, at(4.9)).len(), 2);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(0))), at(5.0)), [Order::Kill], "its tree may live");
+    assert_eq!(guard.handle(Event::Killed(Ok(())), at(5.0)), [Order::Leave]);
+    assert_eq!(guard.handle(Event::Ended(Ending::Left), at(5.0)).last(), Some(&Order::Finish(Verdict::Code(121))));
+}
+
+#[test]
+fn who_wakes_up_after_the_kill_time_kills_at_once() {
+    let mut guard = running(Stragglers::Leave);
+    let orders = guard.handle(Event::Time, at(60.0));
+    assert_eq!(orders.last(), Some(&Order::Kill));
+    assert!(!orders.contains(&Order::Stop));
+}
+
+#[test]
+fn every_kind_of_loss_stops_the_job() {
+    for loss in [Loss::Forgotten, Loss::Swept, Loss::Stopped(StopReason::Preempted)] {
+        let mut guard = running(Stragglers::Leave);
+        let orders = guard.handle(Event::News(News::Lost(loss)), at(1.0));
+        assert_eq!(orders, [Order::Say(Saying::Lost(Reason::Loss(loss))), Order::Stop]);
+        assert_eq!(guard.wake_at(), at(3.5), "the grace, which ends before the lease does");
+        let mut late = running(Stragglers::Leave);
+        let _ = late.handle(Event::News(News::Lost(loss)), at(4.0));
+        assert!(late.wake_at() <= at(7.4), "but never later than the kill time");
+    }
+}
+
+#[test]
+fn a_stop_by_the_sentry_is_a_loss_although_renewed_since() {
+    let mut guard = running(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::News(News::Renewed { sent: at(5.0) }), at(5.0)), []);
+    let orders = guard.handle(Event::SentryStopped, at(5.1));
+    assert!(matches!(orders[..], [Order::Say(Saying::Lost(_)), Order::Stop]), "{orders:?}");
+}
+
+#[test]
+fn no_job_starts_later_than_its_deadline_allows() {
+    let mut guard = guard(Stragglers::Leave);
+    assert_eq!(guard.handle(granted(), at(4.9)), [Order::Leave]);
+    assert_eq!(guard.handle(Event::Ended(Ending::Left), at(5.0)).last(), Some(&Order::Finish(Verdict::Code(121))));
+}
+
+#[test]
+fn the_lock_is_kept_while_a_process_can_not_be_killed() {
+    let mut guard = running(Stragglers::Kill);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.0)), [Order::Kill]);
+    assert_eq!(guard.handle(Event::Killed(Err(vec![42])), at(3.0)), [Order::Say(Saying::Unkillable(vec![42]))]);
+    assert_eq!(guard.wake_at(), at(4.0));
+    assert_eq!(guard.handle(Event::Time, at(4.0)), [Order::Kill]);
+    assert_eq!(guard.handle(Event::Killed(Ok(())), at(4.1)), [Order::Leave]);
+}
+
+#[test]
+fn stragglers_are_waited_for_under_the_lease() {
+    let mut guard = running(Stragglers::Wait);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(3))), at(1.0)), [Order::CountLeftBehind]);
+    assert_eq!(guard.handle(Event::LeftBehind(vec![9]), at(1.0)), [Order::Say(Saying::LeftBehind(vec![9]))]);
+    assert_eq!(guard.wake_at(), at(4.9));
+    assert_eq!(guard.handle(Event::Job(Job::Alone), at(2.0)), [Order::Leave]);
+    let mut lapsing = running(Stragglers::Wait);
+    let _ = lapsing.handle(Event::Job(Job::Ended(End::Code(3))), at(1.0));
+    assert_eq!(lapsing.handle(Event::Time, at(4.9)), [lost(), Order::Kill]);
+}
+
+#[test]
+fn signals_go_to_the_job_once_and_a_second_int_or_term_kills() {
+    let mut guard = running(Stragglers::Leave);
+    for sent in [Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGWINCH, Signal::SIGTERM] {
+        assert_eq!(guard.handle(signal(sent), at(1.0)), [Order::Signal(sent)]);
+    }
+    assert_eq!(guard.handle(signal(Signal::SIGINT), at(1.1)), [Order::Kill]);
+}
+
+#[test]
+fn a_signal_while_waiting_withdraws_and_the_store_has_a_second_to_hear_of_it() {
+    for sent in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let mut guard = guard(Stragglers::Leave);
+        assert_eq!(guard.handle(signal(sent), at(1.0)), [Order::Say(Saying::WaitOver), Order::Leave]);
+        assert_eq!(guard.handle(granted(), at(1.1)), [], "let in too late");
+        assert_eq!(guard.wake_at(), at(2.0));
+        assert_eq!(guard.handle(Event::Time, at(2.0)), [Order::Finish(Verdict::Signal(sent as i32))]);
+    }
+}
+
+#[test]
+fn nothing_starts_between_a_stop_and_its_continuation() {
+    let mut guard = guard(Stragglers::Leave);
+    assert_eq!(guard.handle(signal(Signal::SIGTSTP), at(0.0)), [Order::Pause]);
+    assert_eq!(guard.handle(granted(), at(0.1)), [], "the commit was under way");
+    let orders = guard.handle(signal(Signal::SIGCONT), at(1.0));
+    assert_eq!(orders.first(), Some(&Order::Resume));
+    assert_eq!(orders.last(), Some(&Order::Start { fence: Some(7) }));
+}
+
+#[test]
+fn a_stopped_job_runs_on_only_under_a_lease() {
+    let mut guard = running(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::Job(Job::Stopped(Signal::SIGTSTP)), at(1.0)), [Order::StopToo(Signal::SIGTSTP)]);
+    assert_eq!(guard.handle(signal(Signal::SIGCONT), at(2.0)), [Order::Signal(Signal::SIGCONT)]);
+    let mut lapsed = running(Stragglers::Leave);
+    let _ = lapsed.handle(Event::Job(Job::Stopped(Signal::SIGTSTP)), at(1.0));
+    assert_eq!(lapsed.handle(signal(Signal::SIGCONT), at(4.9)), [lost(), Order::Stop]);
+}
+
+#[test]
+fn a_dead_sentry_ends_the_job() {
+    let mut guard = running(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::Job(Job::SentryDied), at(1.0)), [Order::Kill]);
+    assert_eq!(guard.handle(Event::Killed(Ok(())), at(1.0)), [Order::Leave]);
+}
+
+#[test]
+fn an_unreachable_store_fails_skips_or_runs_unlocked() {
+    for (policy, last) in [
+        (IfUnavailable::Fail, Order::Finish(Verdict::Code(125))),
+        (IfUnavailable::Skip, Order::Finish(Verdict::Code(0))),
+        (IfUnavailable::Run, Order::Start { fence: None }),
+    ] {
+        let mut guard = Guard::new(timing(), Stragglers::Leave, policy, 75);
+        let orders = guard.handle(Event::Ended(Ending::Unavailable("no answer".into())), at(1.0));
+        assert_eq!(orders.last(), Some(&last));
+    }
+    let mut guard = Guard::new(timing(), Stragglers::Leave, IfUnavailable::Run, 75);
+    let _ = guard.handle(Event::Ended(Ending::Unavailable("no answer".into())), at(1.0));
+    assert_eq!(guard.wake_at(), Tick::NEVER, "no lease, no deadline");
+    assert_eq!(guard.handle(signal(Signal::SIGTERM), at(2.0)), [Order::Signal(Signal::SIGTERM)]);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(4))), at(3.0)).last(), Some(&Order::Finish(Verdict::Code(4))));
+}
+
+#[test]
+fn busy_ends_with_the_conflict_code() {
+    let mut guard = Guard::new(timing(), Stragglers::Leave, IfUnavailable::Fail, 42);
+    assert_eq!(guard.handle(Event::Ended(Ending::Busy(None)), at(1.0)).last(), Some(&Order::Finish(Verdict::Code(42))));
+}
+
+#[test]
+fn a_failed_release_leaves_the_jobs_code_alone() {
+    let mut guard = running(Stragglers::Leave);
+    let _ = guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.0));
+    let orders = guard.handle(Event::Ended(Ending::Unreleased("gone".into())), at(2.0));
+    assert_eq!(orders[1..], [Order::Say(Saying::Unreleased("gone".into())), Order::Finish(Verdict::Code(0))]);
+}
