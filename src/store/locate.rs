@@ -118,7 +118,7 @@ impl Location {
     /// Two URLs of one store share this; 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
         let identity = match &self.engine {
-            Engine::File { dir, .. } => format!("file {}", std::fs::canonicalize(dir).unwrap_or(dir.clone()).display()),
+            Engine::File { dir, .. } => format!("file {}", resolved(dir).display()),
             Engine::Redis(address) => address.identity(),
         };
         Sha256::digest(identity.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -158,6 +158,16 @@ impl Location {
             Engine::Redis(address) => address.has_secret(),
         }
     }
+}
+
+/// The path without links, as far as it exists: the first use of a store makes it, and must not change its name.
+fn resolved(dir: &Path) -> PathBuf {
+    for parent in dir.ancestors() {
+        if let (Ok(real), Ok(rest)) = (std::fs::canonicalize(parent), dir.strip_prefix(parent)) {
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    dir.to_owned()
 }
 
 fn file(dir: &Path) -> Result<Engine, BadUrl> {
@@ -211,4 +221,66 @@ fn later(scheme: &str) -> BadUrl {
 
 fn bad(text: impl Into<String>) -> BadUrl {
     BadUrl(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_or_refused_with_a_reason() {
+        for good in [
+            "/srv/locks",
+            "relative/dir",
+            "file:///srv/locks",
+            "file:///srv/locks?max_ttl=10s",
+            "redis://localhost",
+            "redis://[::1]:6380/3?prefix=ci&max_ttl=90",
+            "rediss://user:secret@db.example:6380/0?cacert=/etc/ca.pem",
+            "redis+unix:///run/redis.sock?db=2",
+        ] {
+            assert!(Location::parse(good).is_ok(), "{good}: {:?}", Location::parse(good));
+        }
+        for (wrong, part) in [
+            ("", "empty"),
+            ("file://host/dir", "three slashes"),
+            ("file:///dir?prefix=x", "no parameter"),
+            ("file:///dir?max_ttl=0", "max_ttl"),
+            ("file:///dir?max_ttl=nonsense", "not a duration"),
+            ("file:///dir?max_ttl=25h", "max_ttl"),
+            ("postgres://db", "not in this version"),
+            ("redis+cluster://a,b", "not in this version"),
+            ("gopher://hole", "no engine gopher"),
+            ("redis://:secret@h:99999", "port"),
+        ] {
+            let complaint = Location::parse(wrong).unwrap_err().to_string();
+            assert!(complaint.contains(part) && !complaint.contains("secret"), "{wrong}: {complaint}");
+        }
+    }
+
+    #[test]
+    fn the_job_sees_the_store_without_user_and_password() {
+        for (url, bare) in [
+            ("redis://alice:secret@h:7000/2?max_ttl=10s&prefix=ci", "redis://h:7000/2?prefix=ci&max_ttl=10000ms"),
+            ("redis://:secret@h", "redis://h"),
+            ("redis+unix:///s?user=alice&pass=secret&db=1", "redis+unix:///s?db=1"),
+            ("file:///srv/my%20locks?max_ttl=5s", "file:///srv/my%20locks?max_ttl=5000ms"),
+        ] {
+            let location = Location::parse(url).unwrap();
+            assert_eq!(location.for_job(), bare);
+            let again = Location::parse(&location.for_job()).unwrap();
+            assert_eq!((again.max_ttl(), again.fingerprint()), (location.max_ttl(), location.fingerprint()), "one store");
+            assert_eq!(location.password_in_url(), url.contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_store_keeps_its_fingerprint_when_its_first_use_makes_it() {
+        let place = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(place.path(), place.path().join("link")).unwrap();
+        let dir = place.path().join("link/new/store");
+        let before = Location::parse(dir.to_str().unwrap()).unwrap().fingerprint();
+        std::fs::create_dir_all(&dir).unwrap();
+        assert_eq!(Location::parse(dir.to_str().unwrap()).unwrap().fingerprint(), before);
+    }
 }

@@ -1,0 +1,138 @@
+//! The codec under arbitrary documents: what was written is read back, and nothing else is read at all.
+
+use proptest::prelude::*;
+use vaultlock::ledger::codec::{self, FMT};
+use vaultlock::ledger::{Holder, Id, Ledger, Mode, Stop, StopReason, Ticket, Who};
+use vaultlock::time::Wall;
+
+const NOW: Wall = Wall(1_795_000_000_000);
+
+fn id() -> impl Strategy<Value = Id> {
+    any::<[u8; 16]>().prop_map(Id::from_random)
+}
+
+fn who() -> impl Strategy<Value = Who> {
+    ("\\PC{0,40}", "[ -~]{0,40}", any::<u32>()).prop_map(|(label, host, pid)| Who { label, host, pid })
+}
+
+fn mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Exclusive), Just(Mode::Shared)]
+}
+
+fn ticket() -> impl Strategy<Value = Ticket> {
+    (id(), mode(), 1u32.., any::<i32>(), any::<i64>(), 1u64..=86_400_000, who()).prop_map(
+        |(id, mode, slots, priority, lead_ms, ttl_ms, who)| Ticket { fmt: FMT, id, mode, slots, priority, lead_ms, ttl_ms, who },
+    )
+}
+
+fn ledger() -> impl Strategy<Value = Ledger> {
+    let holders = proptest::collection::vec((ticket(), 0..=NOW.0, any::<u64>()), 0..5);
+    ("\\PC{1,30}", 1u64.., "\\PC{0,40}", holders, proptest::bool::ANY).prop_map(|(name, version, epoch, holders, stopped)| {
+        let holders: Vec<Holder> = holders
+            .into_iter()
+            .map(|(ticket, fence, since)| Holder {
+                id: ticket.id,
+                mode: ticket.mode,
+                slots: ticket.slots,
+                priority: ticket.priority,
+                fence,
+                ttl_ms: ticket.ttl_ms,
+                since: Wall(since),
+                who: ticket.who,
+            })
+            .collect();
+        let stops = holders.iter().filter(|_| stopped).map(|h| Stop { id: h.id.clone(), why: StopReason::Broken }).collect();
+        Ledger { fmt: FMT, name, version, epoch, fence: NOW.0, holders, stops }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn what_was_written_is_read_back(ledger in ledger(), ticket in ticket()) {
+        let text = codec::write_ledger(&ledger);
+        prop_assert_eq!(codec::read_ledger(text.as_bytes(), &ledger.name, ledger.version, NOW).ok(), Some(ledger));
+        prop_assert_eq!(codec::read_ticket(codec::write_ticket(&ticket).as_bytes()).ok(), Some(ticket));
+    }
+
+    #[test]
+    fn a_document_cut_short_is_refused_at_every_byte(ledger in ledger(), ticket in ticket()) {
+        let text = codec::write_ledger(&ledger);
+        for end in 0..text.len() {
+            prop_assert!(codec::read_ledger(&text.as_bytes()[..end], &ledger.name, ledger.version, NOW).is_err());
+        }
+        let text = codec::write_ticket(&ticket);
+        for end in 0..text.len() {
+            prop_assert!(codec::read_ticket(&text.as_bytes()[..end]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_ledger_is_read_only_under_its_own_name_and_version(ledger in ledger(), other in "\\PC{1,30}") {
+        let text = codec::write_ledger(&ledger);
+        prop_assert_eq!(codec::read_ledger(text.as_bytes(), &other, ledger.version, NOW).is_ok(), other == ledger.name);
+        prop_assert!(codec::read_ledger(text.as_bytes(), &ledger.name, ledger.version.wrapping_add(1), NOW).is_err());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = codec::read_ledger(&bytes, "x", 1, NOW);
+        let _ = codec::read_ticket(&bytes);
+    }
+
+    #[test]
+    fn a_document_with_bytes_changed_is_refused_or_still_honest(ledger in ledger(), changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4)) {
+        let mut text = codec::write_ledger(&ledger).into_bytes();
+        for (at, byte) in changes {
+            let at = at % text.len();
+            text[at] = byte;
+        }
+        if let Ok(read) = codec::read_ledger(&text, &ledger.name, ledger.version, NOW) {
+            prop_assert!(read.name == ledger.name && read.version == ledger.version && read.fmt == FMT);
+            prop_assert!(read.holders.iter().all(|holder| holder.fence <= read.fence));
+            prop_assert!(read.holders.iter().all(|holder| (1..=86_400_000).contains(&holder.ttl_ms)));
+        }
+    }
+}
+
+#[test]
+fn documents_of_a_later_format_say_so() {
+    let later = br#"{"fmt":2,"name":"x","version":1,"epoch":"e","fence":0,"holders":[],"stops":[],"reservations":[]}"#;
+    assert!(codec::read_ledger(later, "x", 1, NOW).unwrap_err().to_string().contains("upgrade vaultlock"));
+    let unknown = br#"{"fmt":1,"name":"x","version":1,"epoch":"e","fence":0,"holders":[],"stops":[],"rule":1}"#;
+    assert!(codec::read_ledger(unknown, "x", 1, NOW).is_err(), "an unknown rule is not ignored");
+}
+
+#[test]
+fn absurd_values_are_refused() {
+    let ledger = |fence: u64, ttl: u64, holders: usize| {
+        let holder = |n: usize| {
+            format!(
+                r#"{{"id":"{n:032x}","mode":"exclusive","slots":1,"priority":0,"fence":1,"ttl_ms":{ttl},"since":1,"who":{{"label":"","host":"","pid":1}}}}"#
+            )
+        };
+        let holders: Vec<String> = (0..holders).map(holder).collect();
+        format!(r#"{{"fmt":1,"name":"x","version":1,"epoch":"e","fence":{fence},"holders":[{}],"stops":[]}}"#, holders.join(","))
+    };
+    let read = |text: String| codec::read_ledger(text.as_bytes(), "x", 1, NOW);
+    assert!(read(ledger(1, 1000, 1)).is_ok());
+    for absurd in [
+        ledger(u64::MAX, 1000, 1),
+        ledger(1 << 53, 1000, 1),
+        ledger(NOW.0 * 2, 1000, 1),
+        ledger(1, 0, 1),
+        ledger(1, 86_400_001, 1),
+        ledger(1, 1000, 201),
+        ledger(0, 1000, 1),
+    ] {
+        assert!(read(absurd.clone()).is_err(), "{absurd:.120}");
+    }
+    let nested = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(codec::read_ledger(nested.as_bytes(), "x", 1, NOW).is_err());
+    assert!(codec::read_ticket(&vec![b' '; codec::LONGEST + 1]).unwrap_err().to_string().contains("bytes are more"));
+}
