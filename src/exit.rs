@@ -5,6 +5,8 @@
 pub enum Exit {
     /// All went well.
     Success,
+    /// The code that was asked for: the job's own, or that of `-E`.
+    Given(u8),
     /// The words on the command line were wrong, or the lock is already held by an enclosing run.
     Usage,
     /// Somebody else has the lock (`-E` changes this code).
@@ -26,6 +28,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Exit::Success => 0,
+            Exit::Given(code) => code,
             Exit::Usage => 64,
             Exit::Busy => 75,
             Exit::Lost => 121,

@@ -4,6 +4,7 @@
 //! of a few milliseconds needs no beat. So such a session is first turned where the worker stands, and moves to its
 //! thread when it must wait or the job takes longer.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -20,8 +21,10 @@ const STACK: usize = 512 * 1024;
 pub struct Heartbeat {
     place: Place,
     orders: Orders,
-    deadline: Deadline,
     bell: Bell,
+    /// What came up before the process split.
+    early: VecDeque<Upward>,
+    deadline: Option<Deadline>,
     over: bool,
 }
 
@@ -39,18 +42,47 @@ pub struct Upward {
 }
 
 impl Heartbeat {
-    /// A session that answers at once is turned here at first; any other has its thread from the start, for a server
-    /// that hangs must not keep the user's Ctrl-C waiting.
+    /// # Errors
+    /// Out of descriptors.
+    pub fn new(session: Session) -> io::Result<Heartbeat> {
+        let (orders, bell) = (session.orders(), Bell::new()?);
+        let place = Place::Here(Box::new(session));
+        Ok(Heartbeat { place, orders, bell, early: VecDeque::new(), deadline: None, over: false })
+    }
+
+    /// Before the process splits: turns a session that answers at once until it is let in or must wait. Says how it ended
+    /// if it is over already; then there is nothing to split for.
+    pub fn turn_early(&mut self) -> Option<Ending> {
+        let Place::Here(session) = &mut self.place else { return None };
+        if !session.answers_at_once() {
+            return None;
+        }
+        while let Some(turn) = session.turn_at_once() {
+            match finish_turn(session, turn, None) {
+                Upward { turn: Turn::End(ending), .. } => return Some(ending),
+                upward => {
+                    let granted = matches!(upward.turn, Turn::News(News::Granted { .. }));
+                    self.early.push_back(upward);
+                    if granted {
+                        break;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// After it: renewals move `deadline`. A session that may have to wait for a server gets its thread, for a server that
+    /// hangs must not keep the user's Ctrl-C waiting.
     ///
     /// # Errors
-    /// Out of descriptors or threads.
-    pub fn start(session: Session, deadline: Deadline) -> io::Result<Heartbeat> {
-        let (orders, bell, local) = (session.orders(), Bell::new()?, session.answers_at_once());
-        let mut heartbeat = Heartbeat { place: Place::Here(Box::new(session)), orders, deadline, bell, over: false };
-        if !local {
-            heartbeat.move_apart()?;
+    /// Out of threads.
+    pub fn begin(&mut self, deadline: Deadline) -> io::Result<()> {
+        self.deadline = Some(deadline);
+        match &self.place {
+            Place::Here(session) if !session.answers_at_once() => self.move_apart(),
+            _ => Ok(()),
         }
-        Ok(heartbeat)
     }
 
     /// Is readable when [`Heartbeat::hear`] has something, where it turns apart.
@@ -69,8 +101,13 @@ impl Heartbeat {
 
     /// The next news, if there is any now.
     pub fn hear(&mut self) -> Option<Upward> {
+        if let Some(upward) = self.early.pop_front() {
+            return Some(upward);
+        }
         let upward = match &mut self.place {
-            Place::Here(session) if !self.over => session.turn_at_once().map(|turn| finish_turn(session, turn, &self.deadline)),
+            Place::Here(session) if !self.over => {
+                session.turn_at_once().map(|turn| finish_turn(session, turn, self.deadline.as_ref()))
+            }
             Place::Here(_) | Place::Moving => None,
             Place::Apart(news) => {
                 self.bell.hush();
@@ -95,7 +132,7 @@ impl Heartbeat {
             Place::Here(session) => {
                 let (sender, news) = channel();
                 let (deadline, bell) = (self.deadline.clone(), self.bell.clone());
-                let turning = move || beat(*session, &deadline, &sender, &bell);
+                let turning = move || beat(*session, deadline.as_ref(), &sender, &bell);
                 thread::Builder::new().name("heartbeat".into()).stack_size(STACK).spawn(turning)?;
                 self.place = Place::Apart(news);
             }
@@ -105,7 +142,7 @@ impl Heartbeat {
     }
 }
 
-fn beat(mut session: Session, deadline: &Deadline, news: &Sender<Upward>, bell: &Bell) {
+fn beat(mut session: Session, deadline: Option<&Deadline>, news: &Sender<Upward>, bell: &Bell) {
     loop {
         let turn = session.turn();
         let upward = finish_turn(&mut session, turn, deadline);
@@ -121,9 +158,13 @@ fn beat(mut session: Session, deadline: &Deadline, news: &Sender<Upward>, bell: 
 
 /// The deadline moves here, before anybody else hears of the renewal: a worker whose main thread is busy must not lose
 /// its job for it.
-fn finish_turn(session: &mut Session, turn: Turn, deadline: &Deadline) -> Upward {
+fn finish_turn(session: &mut Session, turn: Turn, deadline: Option<&Deadline>) -> Upward {
     match turn {
-        Turn::News(News::Renewed { sent }) => deadline.renew(sent),
+        Turn::News(News::Renewed { sent }) => {
+            if let Some(deadline) = deadline {
+                deadline.renew(sent);
+            }
+        }
         Turn::News(News::Granted { .. }) => {
             return match session.keep_open() {
                 Ok(keep_open) => Upward { turn, keep_open },

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::job::{self, Command, Deadline, SpawnError, Verdict, Worker};
 use crate::ledger::{Ticket, Watched};
 use crate::name::Name;
-use crate::session::{Claim, Notes, Order as SessionOrder, Session, Turn};
+use crate::session::{Claim, Ending, Notes, Order as SessionOrder, Session, Turn};
 use crate::store::Store;
 use crate::time::{Clock, Tick};
 use crate::timing::Timing;
@@ -59,13 +59,33 @@ pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Notes, console: Console
     let kind = store.kind();
     // Before the fork: sentry and worker share what the claim's life hangs on.
     store.prepare(&plan.lock, &plan.ticket)?;
+    let mut heartbeat = begin(&plan, store, notes).and_then(Heartbeat::new)?;
+    let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict);
+    if let Some(ending) = heartbeat.turn_early() {
+        return Ok(end_early(ending, guard, console, kind.clock.now()));
+    }
     let worker = job::split(kind.clock, plan.timing, plan.stop_signal)?;
-    let clock = kind.clock;
-    let session = match begin(&plan, store, notes) {
-        Ok(session) => session,
-        Err(error) => stop_short(worker, console, &error),
-    };
-    Loop::new(plan, clock, worker, session, console).go()
+    let mut console = console;
+    match heartbeat.begin(worker.deadline()) {
+        Ok(()) => Loop::new(plan, kind.clock, worker, heartbeat, guard, console).go(),
+        Err(error) => {
+            console.error(&format!("can't start the heartbeat: {error}"));
+            worker.finish(Verdict::Code(Exit::Failed.code()))
+        }
+    }
+}
+
+/// Without a job there was nothing to split for.
+fn end_early(ending: Ending, mut guard: Guard, mut console: Console, now: Tick) -> Exit {
+    let mut exit = Exit::Failed;
+    for order in guard.handle(Event::Ended(ending), now) {
+        match order {
+            Order::Say(saying) => console.say(saying),
+            Order::Finish(verdict) => exit = Exit::Given(verdict.code()),
+            _ => {}
+        }
+    }
+    exit
 }
 
 fn begin(plan: &Plan, store: Box<dyn Store>, mut notes: Notes) -> io::Result<Session> {
@@ -75,11 +95,6 @@ fn begin(plan: &Plan, store: Box<dyn Store>, mut notes: Notes) -> io::Result<Ses
     let watched = if kind.knows_the_dead { Watched::default() } else { notes.watched(now) };
     let claim = Claim::new(plan.ticket.clone(), plan.timing, kind, patience, notes.fence(), watched);
     Session::new(plan.lock.clone(), claim, store, notes)
-}
-
-fn stop_short(worker: Worker, mut console: Console, error: &io::Error) -> ! {
-    console.error(&format!("can't begin: {error}"));
-    worker.finish(Verdict::Code(Exit::Failed.code()))
 }
 
 struct Loop {
@@ -95,15 +110,9 @@ struct Loop {
 }
 
 impl Loop {
-    fn new(plan: Plan, clock: Clock, worker: Worker, session: Session, console: Console) -> Loop {
-        let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict);
+    fn new(plan: Plan, clock: Clock, worker: Worker, heartbeat: Heartbeat, guard: Guard, console: Console) -> Loop {
         let deadline = worker.deadline();
-        match Heartbeat::start(session, deadline.clone()) {
-            Ok(heartbeat) => {
-                Loop { plan, clock, worker, deadline, heartbeat, guard, console, keep_open: Vec::new(), started: None }
-            }
-            Err(error) => stop_short(worker, console, &error),
-        }
+        Loop { plan, clock, worker, deadline, heartbeat, guard, console, keep_open: Vec::new(), started: None }
     }
 
     fn go(mut self) -> ! {
