@@ -79,8 +79,12 @@ impl Store for FileStore {
     }
 
     fn take(&mut self, lock: &Name, ticket: &Ticket) -> Result<View, Error> {
-        self.lock(lock)?.tickets.take(ticket)?;
-        self.view(lock, Some(&ticket.id))
+        let taken = self.lock(lock)?.tickets.take(ticket).and_then(|()| self.view(lock, Some(&ticket.id)));
+        if taken.is_err() {
+            // What a refused caller leaves behind would stand in the queue of a lock that nobody can sweep.
+            let _ = self.lock(lock)?.tickets.drop_all(std::slice::from_ref(&ticket.id));
+        }
+        taken
     }
 
     fn beat(&mut self, lock: &Name, id: &Id, _with: &[Id]) -> Result<Beat, Error> {
@@ -156,11 +160,18 @@ impl OpenLock {
         let places = self.tickets.places()?;
         let (holding, waiting): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| ledger.holder(&place.id).is_some());
         let ahead = id.and_then(|id| waiting.iter().position(|place| place.id == *id));
-        let mine = ahead.filter(|at| *at >= LISTED).and_then(|at| waiting.get(at));
-        let shown = holding.iter().chain(waiting.iter().take(LISTED)).chain(mine);
         let mut tickets = Vec::new();
-        for place in shown {
+        for place in &holding {
             tickets.extend(self.tickets.read(place, now)?);
+        }
+        // The dead among the first are listed beside them: who is not listed counts as alive.
+        let mut living = 0;
+        for (at, place) in waiting.iter().enumerate() {
+            if living < LISTED || ahead == Some(at) {
+                let listed = self.tickets.read(place, now)?;
+                living += usize::from(listed.as_ref().is_some_and(|listed| listed.life == Life::Alive));
+                tickets.extend(listed);
+            }
         }
         Ok(View {
             ledger,
