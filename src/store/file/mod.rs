@@ -99,9 +99,12 @@ impl Store for FileStore {
 
     fn view(&mut self, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
         let max_ttl = self.max_ttl;
+        let now = Wall::now();
+        if id.is_none() && !self.is_known(lock)? {
+            return blank(lock, max_ttl, now);
+        }
         let epoch = self.epoch(lock)?;
         let opened = self.lock(lock)?;
-        let now = Wall::now();
         // The ledger first: a claim it names and the tickets lack has left since.
         let ledger = match opened.ledgers.current(lock, now)? {
             Some(ledger) => ledger,
@@ -153,6 +156,21 @@ impl FileStore {
         self.lock(lock)?;
         Ok(self.place.as_ref().expect("a lock is open").boot_id().to_owned())
     }
+
+    /// Whether the lock was used since the last boot. Who only looks makes nothing.
+    fn is_known(&mut self, lock: &Name) -> Result<bool, Error> {
+        if self.place.is_none() {
+            self.place = Place::find(&self.dir, self.max_ttl)?;
+        }
+        Ok(self.place.as_ref().is_some_and(|place| place.has(lock)))
+    }
+}
+
+/// A lock that nobody has used.
+fn blank(lock: &Name, max_ttl: Duration, now: Wall) -> Result<View, Error> {
+    let epoch = place::read_boot_id()?;
+    let ledger = Ledger::blank(lock.as_str(), &epoch);
+    Ok(View { ledger, tickets: Vec::new(), waiting: 0, ahead: 0, epoch, memory: Memory::Intact, max_ttl, now })
 }
 
 impl OpenLock {

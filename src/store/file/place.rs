@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{LinkatFlags, Uid, UnlinkatFlags, User, geteuid, linkat, unlinkat};
@@ -126,9 +126,31 @@ impl Place {
         if let Ok(fd) = openat(&self.boot, spelled.as_str(), OPEN_DIR, Mode::empty()) {
             return Ok(LockDir { path, fd });
         }
-        let dir = LockDir { fd: sub_dir(&self.boot, &path, &spelled)?, path };
-        write_once(&dir.fd, &dir.path, "name", lock.as_str())?;
-        Ok(dir)
+        self.make_lock_dir(&spelled, &path, lock)?;
+        Ok(LockDir { fd: sub_dir(&self.boot, &path, &spelled)?, path })
+    }
+
+    /// Under a hidden name until the lock's own is in it: a process that is killed or out of room on the way must not
+    /// leave a lock that is never listed.
+    fn make_lock_dir(&self, spelled: &str, path: &Path, lock: &Name) -> Result<(), Error> {
+        let aside = format!(".{spelled}.{}", std::process::id());
+        let dir = sub_dir(&self.boot, path, &aside)?;
+        let made = write_once(&dir, path, "name", lock.as_str()).and_then(|()| {
+            match renameat(&self.boot, aside.as_str(), &self.boot, spelled) {
+                // Somebody else was first, or something is in the way: opening it will tell.
+                Ok(()) | Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => Ok(()),
+                Err(error) => Err(failed("make", path, &error.into())),
+            }
+        });
+        // Nothing is left of it where the rename went well.
+        let _ = unlinkat(&self.boot, format!("{aside}/name").as_str(), UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&self.boot, aside.as_str(), UnlinkatFlags::RemoveDir);
+        made
+    }
+
+    /// Whether the lock has a directory here.
+    pub fn has(&self, lock: &Name) -> bool {
+        openat(&self.boot, lock.spelled().as_str(), OPEN_DIR, Mode::empty()).is_ok()
     }
 
     /// The names of the locks used in this boot, sorted.
@@ -275,7 +297,7 @@ fn write_once(dir: &OwnedFd, path: &Path, name: &str, text: &str) -> Result<(), 
     linked.map_err(|error| failed("write", &at, &error))
 }
 
-fn read_boot_id() -> Result<String, Error> {
+pub fn read_boot_id() -> Result<String, Error> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let mut text = [0; 64];
     let read = File::open(path).and_then(|file| file.read_at(&mut text, 0));
