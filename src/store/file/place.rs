@@ -16,6 +16,7 @@ use nix::unistd::{LinkatFlags, Uid, UnlinkatFlags, User, geteuid, linkat, unlink
 
 use super::{Error, failed};
 use crate::name::Name;
+use crate::shown::shown;
 use crate::time::{Clock, Tick};
 
 /// Local file systems on which flock(2) and link(2) mean what they say (statfs(2)). On others a lock may be local to
@@ -36,6 +37,8 @@ const LOCAL: [i64; 12] = [
 ];
 
 const OPEN_DIR: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+/// Dotted: no lock's folder can have this name.
+const MAX_TTL: &str = ".max_ttl";
 const PRIVATE: Mode = Mode::S_IRWXU;
 
 /// The directory where nothing was said: root's in /run, others' under the home of the passwd database. Not by
@@ -163,7 +166,7 @@ impl Place {
             let name = Name::new(&text).ok().filter(|name| name.spelled() == entry);
             names.push(name.ok_or_else(|| {
                 let path = self.path.join(&entry).join("name");
-                Error::Damaged(format!("{} does not hold the name of that lock; nothing was changed", path.display()))
+                Error::Damaged(format!("{} does not hold the name of that lock; nothing was changed", shown_path(&path)))
             })?);
         }
         names.sort();
@@ -172,11 +175,11 @@ impl Place {
 
     fn agree_on(&self, max_ttl: Duration) -> Result<(), Error> {
         let mine = max_ttl.as_millis().to_string();
-        let theirs = match read_short(&self.boot, &self.path, "max_ttl")? {
+        let theirs = match read_short(&self.boot, &self.path, MAX_TTL)? {
             Some(theirs) => theirs,
             None => {
-                write_once(&self.boot, &self.path, "max_ttl", &mine)?;
-                read_short(&self.boot, &self.path, "max_ttl")?.unwrap_or_default()
+                write_once(&self.boot, &self.path, MAX_TTL, &mine)?;
+                read_short(&self.boot, &self.path, MAX_TTL)?.unwrap_or_default()
             }
         };
         if theirs == mine {
@@ -189,7 +192,7 @@ impl Place {
                 humantime::format_duration(max_ttl),
             ))),
             Err(_) => {
-                let path = self.path.join("max_ttl");
+                let path = self.path.join(MAX_TTL);
                 Err(Error::Damaged(format!("{} is damaged; nothing was granted and nothing changed", path.display())))
             }
         }
@@ -399,6 +402,11 @@ fn sweep_earlier_boots(store: &OwnedFd, dir: &Path, boot_id: &str) {
 fn planted(path: &Path, what: &str) -> Error {
     Error::Damaged(format!(
         "{} is {what}, which vaultlock did not make: nothing was granted and nothing changed; find out who put it there",
-        path.display()
+        shown_path(path)
     ))
+}
+
+/// A path fit for a terminal: whoever put a file there chose its name.
+pub fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy(), 4096)
 }
