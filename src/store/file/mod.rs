@@ -120,8 +120,9 @@ impl Store for FileStore {
         let opened = self.lock(lock)?;
         let done = epoch == commit.epoch && opened.hold(&commit.guards)? && opened.write(id, commit)?;
         if done {
-            opened.tickets.drop_all(&commit.drop)?;
+            // The bells first: a bell whose ticket is gone would be swept by nobody.
             opened.watch.forget(&opened.dir, &commit.drop);
+            opened.tickets.drop_all(&commit.drop)?;
             for id in &commit.wake {
                 watch::wake(&opened.dir, id);
             }
