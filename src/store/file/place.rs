@@ -136,7 +136,7 @@ impl Place {
     /// Under a hidden name until the lock's own is in it: a process that is killed or out of room on the way must not
     /// leave a lock that is never listed.
     fn make_lock_dir(&self, spelled: &str, path: &Path, lock: &Name) -> Result<(), Error> {
-        let aside = format!(".{spelled}.{}", std::process::id());
+        let aside = aside(spelled, path)?;
         let dir = sub_dir(&self.boot, path, &aside)?;
         let made = write_once(&dir, path, "name", lock.as_str()).and_then(|()| {
             match renameat(&self.boot, aside.as_str(), &self.boot, spelled) {
@@ -282,13 +282,17 @@ fn read_short(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<String>, 
     Ok(found.map(|found| String::from_utf8_lossy(&found.text).into_owned()))
 }
 
+/// A hidden name for what is not ready yet. A pid is not enough: containers that share the directory count their own.
+fn aside(name: &str, path: &Path) -> Result<String, Error> {
+    let mut random = [0; 8];
+    getrandom::getrandom(&mut random).map_err(|error| failed("name a file in", path, &error.into()))?;
+    Ok(format!(".{name}.{:016x}", u64::from_ne_bytes(random)))
+}
+
 /// Writes a small text file that nobody has written yet; whoever is first wins.
 fn write_once(dir: &OwnedFd, path: &Path, name: &str, text: &str) -> Result<(), Error> {
     let at = path.join(name);
-    // A pid is not enough: containers that share the directory count their own.
-    let mut random = [0; 8];
-    getrandom::getrandom(&mut random).map_err(|error| failed("name a file in", path, &error.into()))?;
-    let aside = format!(".{name}.{:016x}", u64::from_ne_bytes(random));
+    let aside = aside(name, path)?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = openat(dir, aside.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
     let written = fd.map_err(io::Error::from).and_then(|fd| File::from(fd).write_all(text.as_bytes()));
