@@ -9,6 +9,8 @@ mod contention;
 mod damage;
 #[path = "end_to_end/deaths.rs"]
 mod deaths;
+#[path = "end_to_end/foreign_text.rs"]
+mod foreign_text;
 #[path = "end_to_end/job_sees.rs"]
 mod job_sees;
 #[path = "end_to_end/run.rs"]

@@ -20,7 +20,7 @@ fn fifty_at_once_count_to_fifty() {
         assert_eq!((done.code, done.err.as_str()), (0, ""));
     }
     assert_eq!(vault.told("count"), "50");
-    assert_eq!(vault.files("x", "tickets").len() + vault.files("x", "bells").len(), 0);
+    assert_eq!(vault.traces("x"), Vec::<std::path::PathBuf>::new());
     assert_eq!(vault.files("x", "ledger").len(), 1);
 }
 
@@ -92,7 +92,7 @@ fn a_killed_waiter_is_passed() {
     assert_eq!((holder.end().code, second.end().code), (0, 0));
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert!(!vault.file("first").exists());
-    assert_eq!(vault.files("x", "tickets").len() + vault.files("x", "bells").len(), 0);
+    assert_eq!(vault.traces("x"), Vec::<std::path::PathBuf>::new());
 }
 
 /// More dead tickets than a view lists: they must not count as waiters who might still come.
@@ -114,7 +114,7 @@ fn a_crowd_of_dead_waiters_holds_nobody_up() {
     let next = vault.run(&["-n"], "x", &["true"]);
     assert_eq!(next.code, 0, "{next:?}");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-    assert_eq!(vault.files("x", "tickets").len() + vault.files("x", "bells").len(), 0);
+    assert_eq!(vault.traces("x"), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Scene {
         assert!(!log[turn..].contains("first"), "the jobs overlapped:\n{log}");
         assert!(took < within, "the second job had to wait {took:?}");
         wait_for("the end of everything", || vault.alive().is_empty());
-        assert_eq!(vault.files("x", "tickets").len() + vault.files("x", "bells").len(), 0);
+        assert_eq!(vault.traces("x"), Vec::<std::path::PathBuf>::new());
         first
     }
 }

@@ -153,6 +153,11 @@ impl Vault {
         files
     }
 
+    /// What the claims of a lock have left there: tickets and bells.
+    pub fn traces(&self, name: &str) -> Vec<PathBuf> {
+        [self.files(name, "tickets"), self.files(name, "bells")].concat()
+    }
+
     /// The lock's present ledger, as a file.
     pub fn ledger(&self, name: &str) -> PathBuf {
         let number = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
