@@ -3,13 +3,17 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::sys::time::TimeSpec;
 
 use crate::time::{Clock, Tick};
+
+/// A wait this long may end early: whoever waits looks at the time again.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// An eventfd(2): rung once or often before anyone looks, it is heard once.
 #[derive(Clone, Debug)]
@@ -47,9 +51,9 @@ impl AsFd for Bell {
 pub fn listen(to: &[BorrowedFd<'_>], until: Tick, clock: Clock) -> io::Result<Vec<bool>> {
     let mut polled: Vec<PollFd> = to.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     loop {
-        let left = clock.now().until(until);
-        let timeout = TimeSpec::nanoseconds(left.as_nanos().min(i64::MAX as u128) as i64);
-        match ppoll(&mut polled, Some(timeout), None) {
+        // TimeSpec panics on spans near its end, as the one to NEVER is.
+        let timeout = (until != Tick::NEVER).then(|| TimeSpec::from_duration(clock.now().until(until).min(LONGEST)));
+        match ppoll(&mut polled, timeout, None) {
             Ok(_) => return Ok(polled.iter().map(|fd| fd.any().unwrap_or(true)).collect()),
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),

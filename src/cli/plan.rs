@@ -64,7 +64,8 @@ pub fn resolve(typed: args::Run, global: &Global, words: &[OsString]) -> Result<
         notes: Notes::new(notes_dir, &lock),
         console: Console::new(verbosity(global), &lock, location.display()),
         plan: Plan {
-            env: environment(&lock, &location, &fingerprint, &ticket, chain),
+            env: environment(&lock, &location),
+            held: held(&lock, &fingerprint, &chain),
             lock,
             ticket,
             timing,
@@ -167,25 +168,20 @@ fn enclosing(lock: &Name, fingerprint: &str) -> Result<String, Refusal> {
     Ok(chain)
 }
 
-fn environment(
-    lock: &Name,
-    location: &Location,
-    fingerprint: &str,
-    ticket: &Ticket,
-    chain: String,
-) -> Vec<(OsString, Option<OsString>)> {
-    let session = ticket.id.session();
-    let level = format!("{fingerprint}:{}:{session}", lock.spelled());
-    let held = if chain.is_empty() { level } else { format!("{chain} {level}") };
+/// The chain with this run's level, whose session follows.
+fn held(lock: &Name, fingerprint: &str, chain: &str) -> String {
+    let gap = if chain.is_empty() { "" } else { " " };
+    format!("{chain}{gap}{fingerprint}:{}:", lock.spelled())
+}
+
+fn environment(lock: &Name, location: &Location) -> Vec<(OsString, Option<OsString>)> {
     let url = location.for_job();
     let withheld = location.has_secret().then(|| url.clone());
     let set = |name: &str, value: Option<String>| (name.into(), value.map(OsString::from));
     vec![
         set("VAULTLOCK_NAME", Some(lock.as_str().to_owned())),
-        set("VAULTLOCK_SESSION", Some(session)),
         set("VAULTLOCK_NAMES", None),
         set("VAULTLOCK_FENCES", None),
-        set(HELD, Some(held)),
         set(STORE, Some(url)),
         set(WITHHELD, withheld),
     ]

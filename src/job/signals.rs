@@ -1,6 +1,7 @@
 //! Which signals sentry and worker take, and how the job gets back what the shell gave us.
 
 use std::mem::{MaybeUninit, zeroed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use libc::{c_int, sigset_t};
 
@@ -22,6 +23,18 @@ const PASSED_ON: [c_int; 10] = [
 
 /// Taken in any case: while SIGCHLD is ignored the kernel reaps children behind our back.
 const NEEDED: [c_int; 2] = [libc::SIGCHLD, libc::SIGCONT];
+
+/// Whether our caller ignores SIGPIPE. Rust's runtime ignores it before main begins, so that this looks still earlier.
+static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn look_at_pipe() {
+    PIPE_IGNORED.store(is_ignored(libc::SIGPIPE), Relaxed);
+}
+
+// SAFETY: the C library calls what stands in this section once, before main; one sigaction(2) needs nothing set up.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOOK_AT_PIPE: extern "C" fn() = look_at_pipe;
 
 /// What the job is to get back.
 pub(super) struct Inherited {
@@ -56,7 +69,7 @@ impl Inherited {
         for (signal, ignored) in NEEDED.into_iter().zip(self.ignored) {
             dispose(signal, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
         }
-        dispose(libc::SIGPIPE, libc::SIG_DFL);
+        dispose(libc::SIGPIPE, if PIPE_IGNORED.load(Relaxed) { libc::SIG_IGN } else { libc::SIG_DFL });
         change_mask(libc::SIG_SETMASK, &self.mask);
     }
 }

@@ -331,7 +331,11 @@ impl Guard {
             (Signal::SIGINT | Signal::SIGTERM, State::Withdrawing { .. }) => self.finish(),
             (Signal::SIGINT | Signal::SIGTERM, State::Running { .. } | State::Stopping { .. } | State::Lingering) => {
                 self.urged += 1;
-                if self.urged > 1 { self.kill(now) } else { self.forward(signal) }
+                if self.urged > 1 {
+                    self.verdict.get_or_insert(Verdict::Signal(Signal::SIGKILL as i32));
+                    return self.kill(now);
+                }
+                self.forward(signal)
             }
             (_, State::Running { .. } | State::Stopping { .. }) => self.forward(signal),
             _ => Vec::new(),

@@ -37,7 +37,14 @@ enum Place {
 /// What a turn brings up.
 pub struct Upward {
     pub turn: Turn,
-    /// Once granted: what the job must keep open.
+    /// Comes with the grant.
+    pub held: Option<Held>,
+}
+
+/// What the job is given of the claim.
+pub struct Held {
+    pub session: String,
+    /// Descriptors that must stay open for as long as it lives.
     pub keep_open: Vec<RawFd>,
 }
 
@@ -167,11 +174,11 @@ fn finish_turn(session: &mut Session, turn: Turn, deadline: Option<&Deadline>) -
         }
         Turn::News(News::Granted { .. }) => {
             return match session.keep_open() {
-                Ok(keep_open) => Upward { turn, keep_open },
-                Err(error) => Upward { turn: Turn::End(Ending::Failed(error)), keep_open: Vec::new() },
+                Ok(keep_open) => Upward { turn, held: Some(Held { session: session.name(), keep_open }) },
+                Err(error) => Upward { turn: Turn::End(Ending::Failed(error)), held: None },
             };
         }
         _ => {}
     }
-    Upward { turn, keep_open: Vec::new() }
+    Upward { turn, held: None }
 }

@@ -47,8 +47,10 @@ pub struct Plan {
     pub program: OsString,
     pub args: Vec<OsString>,
     pub isolate: bool,
-    /// What the job's environment says of the run, the fence aside.
+    /// What the job's environment says of the run; fence and session are known once it holds the lock.
     pub env: Vec<(OsString, Option<OsString>)>,
+    /// `VAULTLOCK_HELD` up to where this run's session follows.
+    pub held: String,
 }
 
 /// Runs the job under the lock and exits as it did. Returns only if it could not even begin.
@@ -106,13 +108,17 @@ struct Loop {
     guard: Guard,
     console: Console,
     keep_open: Vec<RawFd>,
+    /// Not always the one it began with: a waiter whose ticket vanished queues again under another.
+    session: String,
     started: Option<Tick>,
 }
 
 impl Loop {
     fn new(plan: Plan, clock: Clock, worker: Worker, heartbeat: Heartbeat, guard: Guard, console: Console) -> Loop {
         let deadline = worker.deadline();
-        Loop { plan, clock, worker, deadline, heartbeat, guard, console, keep_open: Vec::new(), started: None }
+        let session = plan.ticket.id.session();
+        let (keep_open, started) = (Vec::new(), None);
+        Loop { plan, clock, worker, deadline, heartbeat, guard, console, keep_open, session, started }
     }
 
     fn go(mut self) -> ! {
@@ -129,7 +135,9 @@ impl Loop {
             return Event::SentryStopped;
         }
         if let Some(upward) = self.heartbeat.hear() {
-            self.keep_open.extend(upward.keep_open);
+            if let Some(held) = upward.held {
+                (self.session, self.keep_open) = (held.session, held.keep_open);
+            }
             return match upward.turn {
                 Turn::News(news) => Event::News(news),
                 Turn::End(ending) => Event::Ended(ending),
@@ -213,6 +221,8 @@ impl Loop {
     fn start(&mut self, fence: Option<u64>) -> Result<(), Exit> {
         let mut env = self.plan.env.clone();
         env.push(("VAULTLOCK_FENCE".into(), fence.map(|fence| fence.to_string().into())));
+        env.push(("VAULTLOCK_HELD".into(), Some(format!("{}{}", self.plan.held, self.session).into())));
+        env.push(("VAULTLOCK_SESSION".into(), Some(self.session.clone().into())));
         let command = Command {
             program: self.plan.program.clone(),
             args: self.plan.args.clone(),

@@ -83,6 +83,11 @@ impl Session {
         self.orders.clone()
     }
 
+    /// What the claim is called in public.
+    pub fn name(&self) -> String {
+        self.claim.ticket().id.session()
+    }
+
     /// Whether its store answers every request without leaving this host's kernel.
     pub fn answers_at_once(&self) -> bool {
         self.store.kind().knows_the_dead

@@ -45,7 +45,8 @@ impl Ledgers {
             let name = version.to_string();
             // Gone since it was listed: somebody committed, and the next listing shows what.
             let Some(found) = place::read_file(&self.dir, self.dir.path(), &name, codec::LONGEST)? else { continue };
-            let ledger = codec::read_ledger(&found.text, lock.as_str(), version, now).map_err(|damage| {
+            let read = codec::unsealed(&found.text).and_then(|text| codec::read_ledger(text, lock.as_str(), version, now));
+            let ledger = read.map_err(|damage| {
                 Error::Damaged(format!(
                     "{} is damaged ({damage}): nothing was granted and nothing changed; move it away only when no job under \
                      this lock is running",
@@ -64,7 +65,7 @@ impl Ledgers {
         }
         let next = ledger.version.to_string();
         let draft = format!(".{}", author.as_str());
-        let written = self.write_aside(&draft, codec::write_ledger(ledger).as_bytes())?;
+        let written = self.write_aside(&draft, codec::sealed(&codec::write_ledger(ledger)).as_bytes())?;
         let linked = linkat(&self.dir, draft.as_str(), &self.dir, next.as_str(), LinkatFlags::empty());
         let _ = unlinkat(&self.dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
         match linked {
@@ -124,7 +125,7 @@ impl Ledgers {
             numbers.push(number.ok_or_else(|| {
                 Error::Damaged(format!(
                     "{} is no version of a ledger: nothing was granted and nothing changed; find out who put it there",
-                    self.dir.path().join(&name).display()
+                    place::shown_path(&self.dir.path().join(&name))
                 ))
             })?);
         }

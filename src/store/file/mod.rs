@@ -79,8 +79,12 @@ impl Store for FileStore {
     }
 
     fn take(&mut self, lock: &Name, ticket: &Ticket) -> Result<View, Error> {
-        self.lock(lock)?.tickets.take(ticket)?;
-        self.view(lock, Some(&ticket.id))
+        let taken = self.lock(lock)?.tickets.take(ticket).and_then(|()| self.view(lock, Some(&ticket.id)));
+        if taken.is_err() {
+            // What a refused caller leaves behind would stand in the queue of a lock that nobody can sweep.
+            let _ = self.lock(lock)?.tickets.drop_all(std::slice::from_ref(&ticket.id));
+        }
+        taken
     }
 
     fn beat(&mut self, lock: &Name, id: &Id, _with: &[Id]) -> Result<Beat, Error> {
@@ -95,9 +99,12 @@ impl Store for FileStore {
 
     fn view(&mut self, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
         let max_ttl = self.max_ttl;
+        let now = Wall::now();
+        if id.is_none() && !self.is_known(lock)? {
+            return blank(lock, max_ttl, now);
+        }
         let epoch = self.epoch(lock)?;
         let opened = self.lock(lock)?;
-        let now = Wall::now();
         // The ledger first: a claim it names and the tickets lack has left since.
         let ledger = match opened.ledgers.current(lock, now)? {
             Some(ledger) => ledger,
@@ -113,8 +120,9 @@ impl Store for FileStore {
         let opened = self.lock(lock)?;
         let done = epoch == commit.epoch && opened.hold(&commit.guards)? && opened.write(id, commit)?;
         if done {
-            opened.tickets.drop_all(&commit.drop)?;
+            // The bells first: a bell whose ticket is gone would be swept by nobody.
             opened.watch.forget(&opened.dir, &commit.drop);
+            opened.tickets.drop_all(&commit.drop)?;
             for id in &commit.wake {
                 watch::wake(&opened.dir, id);
             }
@@ -149,6 +157,21 @@ impl FileStore {
         self.lock(lock)?;
         Ok(self.place.as_ref().expect("a lock is open").boot_id().to_owned())
     }
+
+    /// Whether the lock was used since the last boot. Who only looks makes nothing.
+    fn is_known(&mut self, lock: &Name) -> Result<bool, Error> {
+        if self.place.is_none() {
+            self.place = Place::find(&self.dir, self.max_ttl)?;
+        }
+        Ok(self.place.as_ref().is_some_and(|place| place.has(lock)))
+    }
+}
+
+/// A lock that nobody has used.
+fn blank(lock: &Name, max_ttl: Duration, now: Wall) -> Result<View, Error> {
+    let epoch = place::read_boot_id()?;
+    let ledger = Ledger::blank(lock.as_str(), &epoch);
+    Ok(View { ledger, tickets: Vec::new(), waiting: 0, ahead: 0, epoch, memory: Memory::Intact, max_ttl, now })
 }
 
 impl OpenLock {
@@ -156,11 +179,18 @@ impl OpenLock {
         let places = self.tickets.places()?;
         let (holding, waiting): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| ledger.holder(&place.id).is_some());
         let ahead = id.and_then(|id| waiting.iter().position(|place| place.id == *id));
-        let mine = ahead.filter(|at| *at >= LISTED).and_then(|at| waiting.get(at));
-        let shown = holding.iter().chain(waiting.iter().take(LISTED)).chain(mine);
         let mut tickets = Vec::new();
-        for place in shown {
+        for place in &holding {
             tickets.extend(self.tickets.read(place, now)?);
+        }
+        // The dead among the first are listed beside them: who is not listed counts as alive.
+        let mut living = 0;
+        for (at, place) in waiting.iter().enumerate() {
+            if living < LISTED || ahead == Some(at) {
+                let listed = self.tickets.read(place, now)?;
+                living += usize::from(listed.as_ref().is_some_and(|listed| listed.life == Life::Alive));
+                tickets.extend(listed);
+            }
         }
         Ok(View {
             ledger,

@@ -9,13 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{LinkatFlags, Uid, UnlinkatFlags, User, geteuid, linkat, unlinkat};
 
 use super::{Error, failed};
 use crate::name::Name;
+use crate::shown::shown;
 use crate::time::{Clock, Tick};
 
 /// Local file systems on which flock(2) and link(2) mean what they say (statfs(2)). On others a lock may be local to
@@ -36,6 +37,8 @@ const LOCAL: [i64; 12] = [
 ];
 
 const OPEN_DIR: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+/// Dotted: no lock's folder can have this name.
+const MAX_TTL: &str = ".max_ttl";
 const PRIVATE: Mode = Mode::S_IRWXU;
 
 /// The directory where nothing was said: root's in /run, others' under the home of the passwd database. Not by
@@ -126,9 +129,31 @@ impl Place {
         if let Ok(fd) = openat(&self.boot, spelled.as_str(), OPEN_DIR, Mode::empty()) {
             return Ok(LockDir { path, fd });
         }
-        let dir = LockDir { fd: sub_dir(&self.boot, &path, &spelled)?, path };
-        write_once(&dir.fd, &dir.path, "name", lock.as_str())?;
-        Ok(dir)
+        self.make_lock_dir(&spelled, &path, lock)?;
+        Ok(LockDir { fd: sub_dir(&self.boot, &path, &spelled)?, path })
+    }
+
+    /// Under a hidden name until the lock's own is in it: a process that is killed or out of room on the way must not
+    /// leave a lock that is never listed.
+    fn make_lock_dir(&self, spelled: &str, path: &Path, lock: &Name) -> Result<(), Error> {
+        let aside = aside(spelled, path)?;
+        let dir = sub_dir(&self.boot, path, &aside)?;
+        let made = write_once(&dir, path, "name", lock.as_str()).and_then(|()| {
+            match renameat(&self.boot, aside.as_str(), &self.boot, spelled) {
+                // Somebody else was first, or something is in the way: opening it will tell.
+                Ok(()) | Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => Ok(()),
+                Err(error) => Err(failed("make", path, &error.into())),
+            }
+        });
+        // Nothing is left of it where the rename went well.
+        let _ = unlinkat(&self.boot, format!("{aside}/name").as_str(), UnlinkatFlags::NoRemoveDir);
+        let _ = unlinkat(&self.boot, aside.as_str(), UnlinkatFlags::RemoveDir);
+        made
+    }
+
+    /// Whether the lock has a directory here.
+    pub fn has(&self, lock: &Name) -> bool {
+        openat(&self.boot, lock.spelled().as_str(), OPEN_DIR, Mode::empty()).is_ok()
     }
 
     /// The names of the locks used in this boot, sorted.
@@ -141,7 +166,7 @@ impl Place {
             let name = Name::new(&text).ok().filter(|name| name.spelled() == entry);
             names.push(name.ok_or_else(|| {
                 let path = self.path.join(&entry).join("name");
-                Error::Damaged(format!("{} does not hold the name of that lock; nothing was changed", path.display()))
+                Error::Damaged(format!("{} does not hold the name of that lock; nothing was changed", shown_path(&path)))
             })?);
         }
         names.sort();
@@ -150,11 +175,11 @@ impl Place {
 
     fn agree_on(&self, max_ttl: Duration) -> Result<(), Error> {
         let mine = max_ttl.as_millis().to_string();
-        let theirs = match read_short(&self.boot, &self.path, "max_ttl")? {
+        let theirs = match read_short(&self.boot, &self.path, MAX_TTL)? {
             Some(theirs) => theirs,
             None => {
-                write_once(&self.boot, &self.path, "max_ttl", &mine)?;
-                read_short(&self.boot, &self.path, "max_ttl")?.unwrap_or_default()
+                write_once(&self.boot, &self.path, MAX_TTL, &mine)?;
+                read_short(&self.boot, &self.path, MAX_TTL)?.unwrap_or_default()
             }
         };
         if theirs == mine {
@@ -167,7 +192,7 @@ impl Place {
                 humantime::format_duration(max_ttl),
             ))),
             Err(_) => {
-                let path = self.path.join("max_ttl");
+                let path = self.path.join(MAX_TTL);
                 Err(Error::Damaged(format!("{} is damaged; nothing was granted and nothing changed", path.display())))
             }
         }
@@ -257,13 +282,17 @@ fn read_short(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<String>, 
     Ok(found.map(|found| String::from_utf8_lossy(&found.text).into_owned()))
 }
 
+/// A hidden name for what is not ready yet. A pid is not enough: containers that share the directory count their own.
+fn aside(name: &str, path: &Path) -> Result<String, Error> {
+    let mut random = [0; 8];
+    getrandom::getrandom(&mut random).map_err(|error| failed("name a file in", path, &error.into()))?;
+    Ok(format!(".{name}.{:016x}", u64::from_ne_bytes(random)))
+}
+
 /// Writes a small text file that nobody has written yet; whoever is first wins.
 fn write_once(dir: &OwnedFd, path: &Path, name: &str, text: &str) -> Result<(), Error> {
     let at = path.join(name);
-    // A pid is not enough: containers that share the directory count their own.
-    let mut random = [0; 8];
-    getrandom::getrandom(&mut random).map_err(|error| failed("name a file in", path, &error.into()))?;
-    let aside = format!(".{name}.{:016x}", u64::from_ne_bytes(random));
+    let aside = aside(name, path)?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = openat(dir, aside.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
     let written = fd.map_err(io::Error::from).and_then(|fd| File::from(fd).write_all(text.as_bytes()));
@@ -275,7 +304,7 @@ fn write_once(dir: &OwnedFd, path: &Path, name: &str, text: &str) -> Result<(), 
     linked.map_err(|error| failed("write", &at, &error))
 }
 
-fn read_boot_id() -> Result<String, Error> {
+pub fn read_boot_id() -> Result<String, Error> {
     let path = Path::new("/proc/sys/kernel/random/boot_id");
     let mut text = [0; 64];
     let read = File::open(path).and_then(|file| file.read_at(&mut text, 0));
@@ -377,6 +406,11 @@ fn sweep_earlier_boots(store: &OwnedFd, dir: &Path, boot_id: &str) {
 fn planted(path: &Path, what: &str) -> Error {
     Error::Damaged(format!(
         "{} is {what}, which vaultlock did not make: nothing was granted and nothing changed; find out who put it there",
-        path.display()
+        shown_path(path)
     ))
+}
+
+/// A path fit for a terminal: whoever put a file there chose its name.
+pub fn shown_path(path: &Path) -> String {
+    shown(&path.to_string_lossy(), 4096)
 }

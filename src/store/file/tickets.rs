@@ -86,7 +86,7 @@ impl Tickets {
             places.push(Place::parse(&name).ok_or_else(|| {
                 Error::Damaged(format!(
                     "{} is no ticket: nothing was granted and nothing changed; find out who put it there",
-                    self.dir.path().join(&name).display()
+                    place::shown_path(&self.dir.path().join(&name))
                 ))
             })?);
         }

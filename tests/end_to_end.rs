@@ -1,0 +1,23 @@
+//! The built binary on the file store, from the outside: what users type and get, and what happens when things go wrong.
+
+#[path = "support/vault.rs"]
+mod vault;
+
+#[path = "end_to_end/contention.rs"]
+mod contention;
+#[path = "end_to_end/damage.rs"]
+mod damage;
+#[path = "end_to_end/deaths.rs"]
+mod deaths;
+#[path = "end_to_end/foreign_text.rs"]
+mod foreign_text;
+#[path = "end_to_end/job_sees.rs"]
+mod job_sees;
+#[path = "end_to_end/run.rs"]
+mod run;
+#[path = "end_to_end/status.rs"]
+mod status;
+#[path = "end_to_end/store_file.rs"]
+mod store_file;
+#[path = "end_to_end/words.rs"]
+mod words;

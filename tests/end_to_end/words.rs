@@ -1,0 +1,151 @@
+//! The command line: what is understood, and what is refused with 64 and a clear word.
+
+use crate::vault::Vault;
+
+/// Refused before anything ran: 64, one complaint with this in it, nothing on standard output, no store made.
+fn refused(words: &[&str], complaint: &str) {
+    let vault = Vault::new();
+    let done = vault.say(words);
+    assert_eq!((done.code, done.out.as_str()), (64, ""), "{words:?} {done:?}");
+    assert!(done.err.starts_with("vaultlock: ") && done.err.contains(complaint), "{words:?} {done:?}");
+    assert!(!vault.store().exists(), "{words:?} touched the store");
+}
+
+#[test]
+fn what_comes_in_a_later_version_is_refused_by_name() {
+    for verb in ["acquire", "release", "check", "history", "break", "fence", "reserve", "turn", "extend", "doctor"] {
+        refused(&[verb, "x"], &format!("{verb} is not in this version"));
+    }
+    let flags = ["-s", "--shared", "-x", "--exclusive", "--preempt"];
+    let valued = [
+        "-j",
+        "--slots",
+        "--priority",
+        "--aging",
+        "--max-waiters",
+        "--rate",
+        "--keep",
+        "--supersede",
+        "--group",
+        "--max-run",
+        "--min-hold",
+        "--reservation",
+        "--keys",
+        "--key-window",
+        "--guard",
+        "--metrics-file",
+        "--on-lost",
+        "--on-wait",
+        "--health",
+        "--health-every",
+        "--while-pid",
+    ];
+    for flag in flags {
+        refused(&["run", flag, "x", "--", "true"], &format!("{flag} is not in this version"));
+        refused(&["run", "x", flag, "--", "true"], &format!("{flag} is not in this version"));
+    }
+    for option in valued {
+        refused(&["run", option, "1", "x", "--", "true"], &format!("{option} is not in this version"));
+        if option.starts_with("--") {
+            refused(&["run", &format!("{option}=1"), "x", "--", "true"], &format!("{option} is not in this version"));
+        }
+    }
+    refused(&["run", "-j2", "x", "--", "true"], "-j is not in this version");
+    refused(&["--config", "f", "run", "x", "--", "true"], "--config is not in this version");
+    refused(&["status", "--watch"], "--watch is not in this version");
+}
+
+#[test]
+fn two_names_are_refused_with_a_hint() {
+    refused(&["run", "a", "b", "--", "true"], "taking several locks is not in this version");
+    refused(&["run", "x", "git", "checkout", "--", "f"], "run \"x\" -- git ...");
+}
+
+#[test]
+fn a_run_without_a_command_is_refused() {
+    refused(&["run", "x"], "vaultlock run NAME -- COMMAND");
+    refused(&["run", "x", "--"], "vaultlock run NAME -- COMMAND");
+    refused(&["run", "x", "--", ""], "the command's name is empty");
+    refused(&["run"], "NAME");
+    refused(&["run", "x", "-c", "true", "ls"], "cannot be used with");
+}
+
+#[test]
+fn bad_durations_are_refused() {
+    for bad in ["", "soon", "-1", "1e30", "nan", "inf", "5 parsecs", "999999999999999999999", "1.2.3"] {
+        for option in ["--wait", "--ttl", "--kill-after"] {
+            refused(&["run", &format!("{option}={bad}"), "x", "--", "true"], option);
+        }
+    }
+    refused(&["run", "-w", "-1", "x", "--", "true"], "-1");
+}
+
+#[test]
+fn a_ladder_that_does_not_fit_is_refused_with_the_number_to_change() {
+    refused(&["run", "--ttl", "0", "x", "--", "true"], "a ttl of 0s is out of range");
+    refused(&["run", "--ttl", "999ms", "x", "--", "true"], "choose one from 1s");
+    refused(&["run", "--ttl", "31s", "x", "--", "true"], "the store's max_ttl of 30s");
+    refused(&["run", "--ttl", "25h", "x", "--", "true"], "out of range");
+    refused(&["run", "--ttl", "2s", "-k", "5s", "x", "--", "true"], "--kill-after 5s does not fit into a ttl of 2s");
+}
+
+#[test]
+fn bad_signals_are_refused() {
+    refused(&["run", "--signal", "SOAP", "x", "--", "true"], "there is no signal \"SOAP\"");
+    refused(&["run", "--signal", "0", "x", "--", "true"], "there is no signal");
+    refused(&["run", "--signal", "99", "x", "--", "true"], "there is no signal");
+    for idle in ["STOP", "sigcont", "TSTP", "19"] {
+        refused(&["run", "--signal", idle, "x", "--", "true"], "does not ask a job to end");
+    }
+    let vault = Vault::new();
+    for good in ["TERM", "sigint", "9", "hup"] {
+        assert_eq!(vault.run(&["--signal", good], "x", &["true"]).code, 0, "{good}");
+    }
+}
+
+#[test]
+fn bad_numbers_and_choices_are_refused() {
+    for bad in ["256", "-1", "x", ""] {
+        refused(&["run", &format!("--conflict-exit-code={bad}"), "x", "--", "true"], "--conflict-exit-code");
+    }
+    refused(&["run", "--stragglers", "hug", "x", "--", "true"], "leave, wait, kill");
+    refused(&["run", "--if-unavailable", "cry", "x", "--", "true"], "fail, skip, run");
+    refused(&["-q", "-v", "run", "x", "--", "true"], "cannot be used with");
+    refused(&["run", "--no-such-option", "x", "--", "true"], "--no-such-option");
+    refused(&["rum", "x", "--", "true"], "rum");
+}
+
+#[test]
+fn bad_stores_are_refused() {
+    for (store, complaint) in [
+        ("postgres://h/db", "not in this version"),
+        ("etcd://h:2379", "not in this version"),
+        ("zk://h:2181", "not in this version"),
+        ("ftp://h/x", "there is no engine ftp://"),
+        ("file://host/dir", "three slashes"),
+        ("file:///tmp/x?colour=red", "no parameter \"colour\""),
+        ("file:///tmp/x?max_ttl=10ms", "max_ttl in the store's URL must be from 1s"),
+        ("file:///tmp/x?max_ttl=99h", "max_ttl in the store's URL must be from 1s"),
+        ("file:///tmp/x?max_ttl=soon", "max_ttl in the store's URL"),
+        ("", "the store's URL is empty"),
+    ] {
+        refused(&["--store", store, "run", "x", "--", "true"], complaint);
+        refused(&["run", "x", "--store", store, "--", "true"], complaint);
+    }
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    let vault = Vault::new();
+    for (words, part) in
+        [(["run", "--help"], "Exit codes:"), (["--help", "-q"], "completions"), (["--version", "-q"], "vaultlock 0")]
+    {
+        let done = vault.say(&words);
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{words:?}");
+        assert!(done.out.contains(part), "{words:?} {done:?}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let done = vault.say(&["completions", shell]);
+        assert!(done.code == 0 && done.out.contains("vaultlock"), "{shell}");
+    }
+}
