@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::sys::time::TimeSpec;
 
 use crate::time::{Clock, Tick};
 
@@ -48,11 +48,26 @@ pub fn listen(to: &[BorrowedFd<'_>], until: Tick, clock: Clock) -> io::Result<Ve
     let mut polled: Vec<PollFd> = to.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     loop {
         let left = clock.now().until(until);
-        let timeout = TimeSpec::nanoseconds(left.as_nanos().min(i64::MAX as u128) as i64);
+        // Not by its nanoseconds: nix panics where those of `Tick::NEVER` do not fit.
+        let timeout = TimeSpec::from_duration(left);
         match ppoll(&mut polled, Some(timeout), None) {
             Ok(_) => return Ok(polled.iter().map(|fd| fd.any().unwrap_or(true)).collect()),
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_without_an_end_ends_with_the_bell() {
+        for clock in [Clock::Boottime, Clock::Monotonic] {
+            let bell = Bell::new().unwrap();
+            bell.ring();
+            assert_eq!(listen(&[bell.as_fd()], Tick::NEVER, clock).unwrap(), [true]);
         }
     }
 }
