@@ -162,10 +162,10 @@ impl Console {
 
     fn unavailable(&mut self, trouble: &str, policy: IfUnavailable) {
         match policy {
-            IfUnavailable::Fail => self.error(&format!("{trouble}: the job was not run")),
-            IfUnavailable::Skip => self.note(&format!("{trouble}: the job was skipped (--if-unavailable skip)")),
+            IfUnavailable::Fail => self.error(&format!("the job was not run: {trouble}")),
+            IfUnavailable::Skip => self.note(&format!("the job was skipped (--if-unavailable skip): {trouble}")),
             IfUnavailable::Run => {
-                self.error(&format!("{trouble}: RUNNING THE JOB WITHOUT THE LOCK (--if-unavailable run)"));
+                self.error(&format!("RUNNING THE JOB WITHOUT THE LOCK (--if-unavailable run): {trouble}"));
             }
         }
     }
