@@ -42,35 +42,35 @@ fn was_lost(done: &Done, parts: &[&str]) {
 
 #[test]
 fn the_sentry_is_killed_the_worker_ends_the_job_and_gives_the_lock_back() {
-    let (holder, ..) = struck("sentry killed", |holder| send(holder.sentry(), SIGKILL), 0.0, 2.0);
+    let (holder, _stage, _server) = struck("sentry killed", |holder| send(holder.sentry(), SIGKILL), -0.05, 2.0);
     assert_eq!(holder.end().code, -9);
 }
 
 #[test]
 fn the_worker_is_killed_the_sentry_ends_the_job_and_the_lease_runs_out() {
     let (earliest, latest) = after_lapse();
-    let (holder, ..) = struck("worker killed", |holder| send(holder.worker(), SIGKILL), earliest, latest);
+    let (holder, _stage, _server) = struck("worker killed", |holder| send(holder.worker(), SIGKILL), earliest, latest);
     was_lost(&holder.end(), &["the worker died; the job was killed"]);
 }
 
 #[test]
 fn both_are_killed_and_the_job_dies_with_them() {
     let (earliest, latest) = after_lapse();
-    let (holder, ..) = struck("both killed", |holder| to_all(&holder.both(), SIGKILL), earliest, latest);
+    let (holder, _stage, _server) = struck("both killed", |holder| to_all(&holder.both(), SIGKILL), earliest, latest);
     assert_eq!(holder.end().code, -9);
 }
 
 #[test]
 fn the_worker_is_frozen_and_the_sentry_ends_the_job_inside_its_lease() {
     let (earliest, latest) = after_lapse();
-    let (holder, ..) = struck("worker frozen", |holder| send(holder.worker(), SIGSTOP), earliest, latest);
+    let (holder, _stage, _server) = struck("worker frozen", |holder| send(holder.worker(), SIGSTOP), earliest, latest);
     was_lost(&holder.end(), &["the worker did not renew in time; the job was killed"]);
 }
 
 #[test]
 fn both_are_frozen_and_the_kernel_ends_the_job_inside_its_lease() {
     let (earliest, latest) = after_lapse();
-    let (holder, ..) = struck("both frozen", |holder| to_all(&holder.both(), SIGSTOP), earliest, latest);
+    let (holder, _stage, _server) = struck("both frozen", |holder| to_all(&holder.both(), SIGSTOP), earliest, latest);
     send(holder.sentry(), SIGCONT);
     assert_eq!(holder.end().code, 121);
 }
