@@ -124,11 +124,21 @@ fn works_with(each_way: Duration, url_end: &str, ttl: &str, held: Duration) {
 }
 
 #[test]
-fn a_line_slow_by_300_ms_works_with_a_ttl_of_3_seconds() {
-    works_with(Duration::from_millis(300), "max_ttl=3s", "3s", Duration::from_secs(5));
+fn a_line_slow_by_300_ms_works_with_a_ttl_of_5_seconds() {
+    works_with(Duration::from_millis(300), "max_ttl=5s", "5s", Duration::from_secs(6));
+}
+
+#[test]
+fn a_line_too_slow_for_the_ttl_is_found_out_before_the_job_starts() {
+    // A request has a sixth of the ttl: less, and one that is lost could not be made up for.
+    let (_server, proxy, stage) = scene();
+    proxy.to_client(Way::Delay(Duration::from_millis(700)));
+    let done = stage.run(&["--ttl", "3s"], &["echo", "ran"]);
+    done.said_one_line(125, &["the job was not run: no answer", "within 500ms", "or choose a longer --ttl"]);
+    assert_eq!(done.out, "");
 }
 
 #[test]
 fn a_line_slow_by_seconds_works_with_a_ttl_of_30_seconds() {
-    works_with(Duration::from_millis(1500), "max_ttl=30s", "30s", Duration::from_secs(20));
+    works_with(Duration::from_millis(1500), "max_ttl=30s", "30s", Duration::from_secs(12));
 }

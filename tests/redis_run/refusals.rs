@@ -58,7 +58,7 @@ fn what_is_no_redis_at_all() {
     let polite = parrot(b"+OK\r\n");
     refused(&format!("redis://127.0.0.1:{polite}"), &["does not speak redis: check host and port"]);
     let plain = Server::start();
-    refused(&format!("rediss://127.0.0.1:{}", plain.port), &["no TLS to redis at", "write redis://"]);
+    refused(&format!("rediss://127.0.0.1:{}", plain.port), &["no answer from redis at", "whether this is its TLS port"]);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn terms_that_differ_are_refused() {
 fn a_new_server_tells_who_will_not_wait_that_it_is_too_new() {
     let server = Server::start();
     let stage = Stage::on(format!("{}?max_ttl=3s", server.url()));
-    stage.run(&["-n"], &["true"]).said_one_line(75, &["x is busy", "has not been up long enough", "fresh=true"]);
+    stage.run(&["-n"], &["true"]).said_one_line(75, &["x is busy", "has not been up long enough", "try again in", "fresh=true"]);
 }
 
 #[test]
