@@ -60,3 +60,17 @@ pub fn listen(to: &[BorrowedFd<'_>], until: Tick, clock: Clock) -> io::Result<Ve
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_without_an_end_ends_with_the_bell() {
+        for clock in [Clock::Boottime, Clock::Monotonic] {
+            let bell = Bell::new().unwrap();
+            bell.ring();
+            assert_eq!(listen(&[bell.as_fd()], Tick::NEVER, clock).unwrap(), [true]);
+        }
+    }
+}

@@ -37,7 +37,7 @@ const DELAY: Duration = Duration::from_secs(1);
 /// Beats per ttl: at the defaults three may be lost in a row before the job is stopped.
 pub const BEATS_PER_TTL: u32 = 5;
 /// The longest a request to the store may take; later than this it counts as unanswered.
-const LONGEST_REQUEST: Duration = Duration::from_secs(5);
+pub const LONGEST_REQUEST: Duration = Duration::from_secs(5);
 
 /// One holder's numbers, checked against each other when they are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

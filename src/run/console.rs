@@ -121,15 +121,7 @@ impl Console {
         let later = now.since(waiting.seen);
         let standing = &waiting.standing;
         let what = match standing.why {
-            Why::Unsure => {
-                let left = Clock::Boottime.now().until(standing.until).max(Duration::from_secs(1));
-                format!(
-                    "{} has not been up long enough to know every holder; waiting up to {} more (fresh=true in the store's URL \
-                     skips this for a new server)",
-                    self.store,
-                    span(left)
-                )
-            }
+            Why::Unsure => self.unsure("waiting up to", standing.until, "more "),
             Why::Held | Why::Queued => held_by(&standing.holders, Wall(standing.now.0 + later.as_millis() as u64)),
         };
         let ahead = match standing.ahead {
@@ -144,8 +136,18 @@ impl Console {
         let Some(standing) = standing else { return format!("{} is busy", self.lock) };
         match standing.why {
             Why::Queued if standing.holders.is_empty() && standing.ahead == 0 => format!("{} is busy", self.lock),
+            Why::Unsure => format!("{} is busy: {}", self.lock, self.unsure("try again in", standing.until, "")),
             _ => format!("{} is busy: {}", self.lock, held_by(&standing.holders, standing.now)),
         }
+    }
+
+    fn unsure(&self, advice: &str, until: Tick, more: &str) -> String {
+        let left = span(Clock::Boottime.now().until(until).max(Duration::from_secs(1)));
+        format!(
+            "{} has not been up long enough to know every holder; {advice} {left} {more}(fresh=true in the store's URL skips \
+             this for a new server)",
+            self.store,
+        )
     }
 
     fn reason(&self, reason: Reason) -> String {
@@ -162,10 +164,10 @@ impl Console {
 
     fn unavailable(&mut self, trouble: &str, policy: IfUnavailable) {
         match policy {
-            IfUnavailable::Fail => self.error(&format!("{trouble}: the job was not run")),
-            IfUnavailable::Skip => self.note(&format!("{trouble}: the job was skipped (--if-unavailable skip)")),
+            IfUnavailable::Fail => self.error(&format!("the job was not run: {trouble}")),
+            IfUnavailable::Skip => self.note(&format!("the job was skipped (--if-unavailable skip): {trouble}")),
             IfUnavailable::Run => {
-                self.error(&format!("{trouble}: RUNNING THE JOB WITHOUT THE LOCK (--if-unavailable run)"));
+                self.error(&format!("RUNNING THE JOB WITHOUT THE LOCK (--if-unavailable run): {trouble}"));
             }
         }
     }

@@ -132,6 +132,8 @@ pub struct Guard {
     /// INT and TERM seen: the second one ends the patience.
     urged: u32,
     verdict: Option<Verdict>,
+    /// The lease was lost, and said to be.
+    lost: bool,
     /// The job runs without the lock, as asked for when the store is out of reach.
     unlocked: bool,
 }
@@ -178,6 +180,7 @@ impl Guard {
             trouble: String::new(),
             urged: 0,
             verdict: None,
+            lost: false,
         }
     }
 
@@ -276,8 +279,8 @@ impl Guard {
         let mut orders = vec![Order::Say(Saying::WaitOver)];
         let verdict = match ending {
             Ending::Left => None,
-            // A lock that was lost needs no giving back.
-            Ending::Unreleased(_) if self.verdict == Some(Verdict::Code(Exit::Lost.code())) => None,
+            // After a loss there was nothing to give back.
+            Ending::Unreleased(_) if self.lost => None,
             Ending::Unreleased(trouble) => {
                 orders.push(Order::Say(Saying::Unreleased(trouble)));
                 None
@@ -454,6 +457,7 @@ impl Guard {
         }
         let lingering = self.state == State::Lingering;
         self.verdict = Some(Verdict::Code(Exit::Lost.code()));
+        self.lost = true;
         let kill_at = self.timing.kill_at(self.sent).min(now + self.timing.grace);
         let mut orders = vec![Order::Say(Saying::Lost(reason))];
         if now >= kill_at || lingering {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::claim::{Claim, Ending, News, Pause, Phase, Request, Standing, Step};
-use crate::ledger::{Id, Life, Why};
+use crate::ledger::{Decision, Id, Life, Why};
 use crate::store::Beat;
 use crate::time::{Tick, Wall};
 use crate::timing;
@@ -15,7 +15,11 @@ const LISTEN_AFTER: Duration = Duration::from_millis(50);
 impl Claim {
     pub(super) fn queue(&mut self, now: Tick, wall: Wall, pause: Pause) -> Step {
         if now >= self.patience {
-            self.ending = Some(Ending::Busy(self.standing(Why::Queued, now)));
+            let (why, until) = match self.decide(now, wall) {
+                Some(Decision::Wait { until, why }) => (why, until),
+                _ => (Why::Queued, now),
+            };
+            self.ending = Some(Ending::Busy(self.standing(why, until)));
             self.leave(now);
             return self.next(now, wall);
         }

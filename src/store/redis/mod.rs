@@ -90,6 +90,8 @@ impl Redis {
         };
         let mut reply = ask_one(&mut line, &self.address, command("EVALSHA", &script.digest), budget)?;
         if matches!(&reply, Value::ServerError(error) if error.code() == "NOSCRIPT") {
+            // It answered, so it gets its time anew: on a slow line two round trips do not fit into one request's.
+            let budget = Budget::new(self.terms.request);
             reply = ask_one(&mut line, &self.address, command("EVAL", script.code), budget)?;
         }
         match reply {

@@ -8,6 +8,7 @@ use redis::ServerError;
 
 use super::address::{Address, Place};
 use crate::store::Error;
+use crate::timing::LONGEST_REQUEST;
 
 /// What the user of a URL must be allowed; `vaultlock` stands for the prefix.
 pub const ACL: &str = "~vaultlock:* &vaultlock:* +evalsha +eval +info +time +type +exists +hget +hmget +hset +hdel +hexists \
@@ -21,10 +22,12 @@ pub(super) fn line(address: &Address, error: &io::Error, within: Duration) -> Er
     }
     let text = match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            // The shorter the ttl, the less time there is for a request.
+            let longer = if within < LONGEST_REQUEST { ", or choose a longer --ttl" } else { "" };
             let within = humantime::format_duration(Duration::from_millis(within.as_millis() as u64));
             let tls = matches!(&address.place, Place::Tcp { tls: Some(_), .. });
             let hint = if tls { ", and whether this is its TLS port" } else { "" };
-            format!("no answer from {server} within {within}: look at the network and the server's load{hint}")
+            format!("no answer from {server} within {within}: look at the network and the server's load{hint}{longer}")
         }
         io::ErrorKind::ConnectionRefused => format!("{server} refuses connections: is the server running there?"),
         io::ErrorKind::NotFound if matches!(address.place, Place::Unix(_)) => {
