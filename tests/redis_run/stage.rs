@@ -1,5 +1,6 @@
 //! A folder for the jobs of one test, the built binary on one store, and the processes that come of it.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -28,6 +29,8 @@ pub struct Stage {
     folder: TempDir,
     mark: String,
     url: String,
+    /// Every store that was named, to take away what this host noted of it.
+    named: RefCell<Vec<String>>,
 }
 
 /// One started vaultlock. Its output goes to files: a pipe would wait for what a job leaves behind.
@@ -56,7 +59,7 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("vl-stage-").tempdir().unwrap();
         fs::write(folder.path().join("job"), JOB).unwrap();
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Stage { folder, mark, url }
+        Stage { folder, mark, named: RefCell::new(vec![url.clone()]), url }
     }
 
     pub fn url(&self) -> &str {
@@ -78,6 +81,7 @@ impl Stage {
 
     /// vaultlock with these words, on this store by the environment.
     pub fn command(&self, words: &[&str]) -> Command {
+        self.named.borrow_mut().extend(words.iter().filter(|word| word.contains("://")).map(ToString::to_string));
         let mut command = Command::new(BINARY);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VAULTLOCK_")) {
             command.env_remove(name);
@@ -179,8 +183,10 @@ impl Drop for Stage {
             thread::sleep(Duration::from_millis(2));
         }
         // What this host noted of a store that is gone.
-        if let Some(notes) = Location::parse(&self.url).ok().and_then(|location| location.notes_dir()) {
-            let _ = fs::remove_dir_all(notes);
+        for url in self.named.take() {
+            if let Some(notes) = Location::parse(&url).ok().and_then(|location| location.notes_dir()) {
+                let _ = fs::remove_dir_all(notes);
+            }
         }
     }
 }
