@@ -31,7 +31,10 @@ fn every_code_of_the_job_is_passed_on() {
 fn a_command_that_can_not_run_gives_the_lock_back() {
     let vault = Vault::new();
     let plain = vault.write("plain", "text");
-    let missing = vault.run(&[], "x", &["no-such-program-here"]);
+    // A folder in PATH that may not be searched makes it 126, as for env(1).
+    let mut command = vault.command(&["run", "x", "--", "no-such-program-here"]);
+    command.env("PATH", "/usr/bin:/bin");
+    let missing = vault.start(command).end();
     assert_eq!((missing.code, missing.err.as_str()), (127, "vaultlock: no-such-program-here: command not found\n"));
     let denied = vault.run(&[], "x", &[plain.to_str().unwrap()]);
     assert_eq!(denied.code, 126);
