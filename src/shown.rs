@@ -18,6 +18,21 @@ pub fn shown(text: &str, longest: usize) -> String {
     out
 }
 
+/// A JSON text with the same characters escaped: they stand in its strings alone, where `\u` may stand for any.
+pub fn shown_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && (c.is_control() || reorders_or_hides(c)) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Bidirectional marks, embeddings and isolates; zero-width and other invisible characters; line separators.
 fn reorders_or_hides(c: char) -> bool {
     matches!(c,
@@ -27,7 +42,15 @@ fn reorders_or_hides(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::{shown, shown_json};
+
+    #[test]
+    fn json_says_the_same_without_raw_controls() {
+        let text = "del\u{7f} csi\u{9b}31m bidi\u{202e} tag\u{e0041} é 鍵 \" \\ \n \x1b";
+        let safe = shown_json(&serde_json::to_string_pretty(&[text]).unwrap());
+        assert_eq!(serde_json::from_str::<[String; 1]>(&safe).unwrap()[0], text);
+        assert!(!safe.chars().any(|c| (c.is_control() && c != '\n') || super::reorders_or_hides(c)), "{safe}");
+    }
 
     #[test]
     fn nothing_of_others_reaches_the_terminal_raw() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::claims::{lock, ticket};
 use vaultlock::ledger::{Ticket, Watched};
-use vaultlock::session::claim::{Answer, Request, Step};
+use vaultlock::session::words::{Answer, Request, Step};
 use vaultlock::session::{Claim, Ending, Loss, News};
 use vaultlock::store::memory::{MemoryServer, MemoryStore};
 use vaultlock::store::{Beat, Error, Outcome, Store};

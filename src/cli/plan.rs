@@ -14,7 +14,7 @@ use crate::ledger::{Id, Mode, Ticket, Who, codec};
 use crate::name::Name;
 use crate::run::Plan;
 use crate::run::console::{Console, Verbosity};
-use crate::run::guard::{IfUnavailable, Stragglers};
+use crate::run::orders::{IfUnavailable, Stragglers};
 use crate::session::Notes;
 use crate::store::{Store, locate::Location};
 use crate::timing::{DEFAULT_TTL, Timing};

@@ -10,7 +10,7 @@ use super::{plan, print};
 use crate::exit::Exit;
 use crate::ledger::{Holder, Life, Listed, Mode, View};
 use crate::name::Name;
-use crate::shown::shown;
+use crate::shown::{shown, shown_json};
 use crate::store::{self, Store};
 
 /// How long the store may take to answer somebody who only looks.
@@ -33,7 +33,8 @@ pub fn status(typed: &args::Status, global: &Global) -> Result<Exit, (Exit, anyh
     }
     let one = typed.names.len() == 1;
     let json = if one { serde_json::to_string_pretty(&reports[0]) } else { serde_json::to_string_pretty(&reports) };
-    print(format!("{}\n", json.expect("a report is plain data with string keys")).as_bytes())
+    let json = json.expect("a report is plain data with string keys");
+    print(format!("{}\n", shown_json(&json)).as_bytes())
 }
 
 fn look(store: &mut dyn Store, names: &[Name]) -> Result<Vec<View>, store::Error> {

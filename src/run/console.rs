@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::guard::{IfUnavailable, Reason, Saying};
+use super::orders::{IfUnavailable, Reason, Saying};
 use crate::ledger::{Holder, StopReason, Why};
 use crate::name::Name;
 use crate::session::{Loss, Standing};
@@ -144,8 +144,8 @@ impl Console {
     fn unsure(&self, advice: &str, until: Tick, more: &str) -> String {
         let left = span(Clock::Boottime.now().until(until).max(Duration::from_secs(1)));
         format!(
-            "{} has not been up long enough to know every holder; {advice} {left} {more}(fresh=true in the store's URL skips \
-             this for a new server)",
+            "{} may have forgotten a holder (it is new, was restarted or flushed); {advice} {left} {more}(for a server that was \
+             never used before, fresh=true in the store's URL skips this once)",
             self.store,
         )
     }

@@ -5,133 +5,33 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-
+use super::orders::{Event, IfUnavailable, Order, Reason, Saying, Stragglers};
 use crate::exit::Exit;
 use crate::job::{End, Event as JobEvent, Verdict};
-use crate::ledger::StopReason;
-use crate::session::{Ending, Loss, News, Standing};
+use crate::session::{Ending, News};
 use crate::time::Tick;
 use crate::timing::Timing;
 
 /// How long a withdrawal may take before the user is let go; the ticket then lapses by itself.
-const WITHDRAWAL: Duration = Duration::from_secs(1);
+pub(super) const WITHDRAWAL: Duration = Duration::from_secs(1);
 /// From one attempt to kill what would not die to the next.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
-/// What a job may leave behind at a clean end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stragglers {
-    Leave,
-    Wait,
-    Kill,
-}
-
-/// What to do when the store can't be reached before the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IfUnavailable {
-    Fail,
-    /// End well without having run the job.
-    Skip,
-    /// Run it without the lock.
-    Run,
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event {
-    Job(JobEvent),
-    News(News),
-    /// The session is over.
-    Ended(Ending),
-    /// The job could not be started, and this is the code to end with.
-    NotStarted(Exit),
-    /// Every process of the job is gone, or these are still there.
-    Killed(Result<(), Vec<i32>>),
-    /// The job left these behind.
-    LeftBehind(Vec<i32>),
-    /// The sentry sent the stop signal at the deadline, while this process was frozen: renewed since or not, the job has
-    /// been told to end.
-    SentryStopped,
-    /// The job can't be watched any longer.
-    Blind,
-    /// The moment asked for has come.
-    Time,
-}
-
-/// What to do, in this order.
-#[derive(Clone, Debug, PartialEq)]
-#[must_use]
-pub enum Order {
-    /// The lease now hangs on a beat sent then.
-    Arm(Tick),
-    /// Start the job, with this fence; with none it runs without the lock.
-    Start {
-        fence: Option<u64>,
-    },
-    /// To the job's whole group.
-    Signal(Signal),
-    /// The stop signal, once, and awake the job for it.
-    Stop,
-    /// SIGKILL to everything the job is and started; answer with [`Event::Killed`].
-    Kill,
-    /// The sentry is to stop as the job did.
-    StopToo(Signal),
-    /// Which processes did the job leave behind? Answer with [`Event::LeftBehind`].
-    CountLeftBehind,
-    /// Keep the place in the queue, but do not go in.
-    Pause,
-    Resume,
-    /// Give back the lock or the place.
-    Leave,
-    Say(Saying),
-    Finish(Verdict),
-}
-
-/// What the user is told.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Saying {
-    Waiting(Standing),
-    /// Waiting is over, one way or the other.
-    WaitOver,
-    Busy(Option<Standing>),
-    Lost(Reason),
-    Trouble(String),
-    Recovered,
-    LeftBehind(Vec<i32>),
-    Unkillable(Vec<i32>),
-    Unreleased(String),
-    Unavailable(String, IfUnavailable),
-    Failed(String),
-    Stopped(StopReason),
-}
-
-/// Why the job was stopped.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reason {
-    /// No renewal since this long.
-    Lapsed {
-        unrenewed: Duration,
-        trouble: String,
-    },
-    Loss(Loss),
-}
-
 /// The state of one run.
 pub struct Guard {
-    timing: Timing,
+    pub(super) timing: Timing,
     stragglers: Stragglers,
     conflict: u8,
     unavailable: IfUnavailable,
-    state: State,
-    paused: bool,
+    pub(super) state: State,
+    pub(super) paused: bool,
     /// Granted while paused: start when resumed.
-    held_back: Option<u64>,
-    sent: Tick,
+    pub(super) held_back: Option<u64>,
+    pub(super) sent: Tick,
     trouble: String,
     /// INT and TERM seen: the second one ends the patience.
-    urged: u32,
-    verdict: Option<Verdict>,
+    pub(super) urged: u32,
+    pub(super) verdict: Option<Verdict>,
     /// The lease was lost, and said to be.
     lost: bool,
     /// The job runs without the lock, as asked for when the store is out of reach.
@@ -139,7 +39,7 @@ pub struct Guard {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum State {
+pub(super) enum State {
     /// In the queue.
     Waiting,
     /// Leaving the queue; the user is let go then, whatever the store does.
@@ -219,7 +119,7 @@ impl Guard {
         }
     }
 
-    fn time(&mut self, now: Tick) -> Vec<Order> {
+    pub(super) fn time(&mut self, now: Tick) -> Vec<Order> {
         if now < self.wake_at() {
             return Vec::new();
         }
@@ -258,7 +158,7 @@ impl Guard {
         }
     }
 
-    fn granted(&mut self, fence: u64, sent: Tick, now: Tick) -> Vec<Order> {
+    pub(super) fn granted(&mut self, fence: u64, sent: Tick, now: Tick) -> Vec<Order> {
         self.sent = self.sent.max(sent);
         match self.state {
             // Stopped by Ctrl-Z between the commit and here: hold the lock, start nothing.
@@ -318,59 +218,6 @@ impl Guard {
         orders
     }
 
-    fn signal(&mut self, signal: Signal, now: Tick) -> Vec<Order> {
-        match (signal, &self.state) {
-            (Signal::SIGTSTP, State::Waiting) => {
-                self.paused = true;
-                vec![Order::Pause]
-            }
-            (Signal::SIGCONT, State::Waiting) => self.resume(now),
-            (Signal::SIGCONT, State::Running { stopped: true }) => self.continue_job(now),
-            (Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT, State::Waiting) => {
-                self.verdict = Some(Verdict::Signal(signal as i32));
-                self.state = State::Withdrawing { until: now + WITHDRAWAL };
-                vec![Order::Say(Saying::WaitOver), Order::Leave]
-            }
-            (Signal::SIGINT | Signal::SIGTERM, State::Withdrawing { .. }) => self.finish(),
-            (Signal::SIGINT | Signal::SIGTERM, State::Running { .. } | State::Stopping { .. } | State::Lingering) => {
-                self.urged += 1;
-                if self.urged > 1 {
-                    self.verdict.get_or_insert(Verdict::Signal(Signal::SIGKILL as i32));
-                    return self.kill(now);
-                }
-                self.forward(signal)
-            }
-            (_, State::Running { .. } | State::Stopping { .. }) => self.forward(signal),
-            _ => Vec::new(),
-        }
-    }
-
-    fn forward(&self, signal: Signal) -> Vec<Order> {
-        match self.state {
-            // What was left behind is not in the job's group any more than its leader is.
-            State::Lingering => Vec::new(),
-            _ => vec![Order::Signal(signal)],
-        }
-    }
-
-    fn resume(&mut self, now: Tick) -> Vec<Order> {
-        self.paused = false;
-        let mut orders = vec![Order::Resume];
-        if let Some(fence) = self.held_back.take() {
-            orders.extend(self.granted(fence, self.sent, now));
-        }
-        orders
-    }
-
-    /// The lease is looked at before the job runs on: it may have run out while everything stood still.
-    fn continue_job(&mut self, now: Tick) -> Vec<Order> {
-        if now >= self.wake_at() {
-            return self.time(now);
-        }
-        self.state = State::Running { stopped: false };
-        vec![Order::Signal(Signal::SIGCONT)]
-    }
-
     fn sentry_died(&mut self, now: Tick) -> Vec<Order> {
         self.verdict.get_or_insert(Verdict::Code(Exit::Failed.code()));
         match self.state {
@@ -381,23 +228,6 @@ impl Guard {
             State::Running { .. } | State::Stopping { .. } | State::Lingering => self.kill(now),
             State::Killing { .. } | State::Releasing | State::Finished => Vec::new(),
         }
-    }
-
-    fn job_stopped(&mut self, signal: Signal) -> Vec<Order> {
-        match &mut self.state {
-            State::Running { stopped } => {
-                *stopped = true;
-                vec![Order::StopToo(signal)]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn job_continued(&mut self) -> Vec<Order> {
-        if let State::Running { stopped } = &mut self.state {
-            *stopped = false;
-        }
-        Vec::new()
     }
 
     fn job_ended(&mut self, end: End, now: Tick) -> Vec<Order> {
@@ -469,7 +299,7 @@ impl Guard {
         orders
     }
 
-    fn kill(&mut self, now: Tick) -> Vec<Order> {
+    pub(super) fn kill(&mut self, now: Tick) -> Vec<Order> {
         self.state = State::Killing { again_at: now + KILL_AGAIN };
         vec![Order::Kill]
     }
@@ -487,7 +317,7 @@ impl Guard {
         vec![Order::Leave]
     }
 
-    fn finish(&mut self) -> Vec<Order> {
+    pub(super) fn finish(&mut self) -> Vec<Order> {
         self.state = State::Finished;
         vec![Order::Finish(self.verdict.unwrap_or(Verdict::Code(Exit::Failed.code())))]
     }

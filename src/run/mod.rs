@@ -6,6 +6,8 @@
 pub mod console;
 pub mod guard;
 mod heartbeat;
+pub mod orders;
+mod signalled;
 
 use std::ffi::OsString;
 use std::io;
@@ -24,8 +26,9 @@ use crate::time::{Clock, Tick};
 use crate::timing::Timing;
 
 use console::Console;
-use guard::{Event, Guard, IfUnavailable, Order, Stragglers};
+use guard::Guard;
 use heartbeat::Heartbeat;
+use orders::{Event, IfUnavailable, Order, Stragglers};
 
 /// How long one attempt to end the job's tree may take before the survivors are named.
 const KILL_WITHIN: Duration = Duration::from_secs(2);
@@ -220,9 +223,12 @@ impl Loop {
 
     fn start(&mut self, fence: Option<u64>) -> Result<(), Exit> {
         let mut env = self.plan.env.clone();
+        // Without the lock there is no fence and no session, and no enclosing run to speak of.
         env.push(("VAULTLOCK_FENCE".into(), fence.map(|fence| fence.to_string().into())));
-        env.push(("VAULTLOCK_HELD".into(), Some(format!("{}{}", self.plan.held, self.session).into())));
-        env.push(("VAULTLOCK_SESSION".into(), Some(self.session.clone().into())));
+        env.push(("VAULTLOCK_SESSION".into(), fence.map(|_| self.session.clone().into())));
+        if fence.is_some() {
+            env.push(("VAULTLOCK_HELD".into(), Some(format!("{}{}", self.plan.held, self.session).into())));
+        }
         let command = Command {
             program: self.plan.program.clone(),
             args: self.plan.args.clone(),

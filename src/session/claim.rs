@@ -13,10 +13,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::ledger::{
-    Commit, Decision, Holder, Id, Life, Me, StopReason, Ticket, View, Watched, Why, decide, decide::Decision as D,
-};
-use crate::store::{self, Beat, Kind, Outcome};
+use super::words::{Answer, Ending, News, Request, Step};
+use crate::ledger::{Commit, Decision, Id, Life, Me, Ticket, View, Watched, Why, decide, decide::Decision as D};
+use crate::store::{self, Kind, Outcome};
 use crate::time::{Tick, Wall};
 use crate::timing::Timing;
 
@@ -86,93 +85,6 @@ pub(super) enum Pause {
     Rest { until: Tick },
 }
 
-/// What to do next. Call [`Claim::next`] again after each.
-#[derive(Debug)]
-#[must_use]
-pub enum Step {
-    /// Ask the store this, then tell [`Claim::answer`] what it said.
-    Ask(Request),
-    /// Wait for a wake, the bell, or this moment; then call [`Claim::woken`].
-    Wait(Tick),
-    /// A fact for whoever runs the job.
-    Tell(News),
-    /// Nothing more will come.
-    End(Ending),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Request {
-    Take,
-    Beat(Vec<Id>),
-    View,
-    Commit(Box<Commit>),
-}
-
-#[derive(Debug)]
-pub enum Answer {
-    View(View),
-    Beat(Beat),
-    Outcome(Outcome),
-}
-
-/// A fact about the claim.
-#[derive(Clone, Debug, PartialEq)]
-pub enum News {
-    /// In the queue.
-    Waiting(Standing),
-    /// Let in: the job may start.
-    Granted { fence: u64, sent: Tick },
-    /// The lease now hangs on a beat sent then.
-    Renewed { sent: Tick },
-    /// The lock is gone: the job must die.
-    Lost(Loss),
-    /// The store does not answer or refuses; the claim keeps trying.
-    Trouble(String),
-    /// It answers again.
-    Recovered,
-}
-
-/// Why a lock was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// The ticket is not in the store any more.
-    Forgotten,
-    /// The claim was taken out of the holders.
-    Swept,
-    /// The claim was asked to end.
-    Stopped(StopReason),
-}
-
-/// How a claim ended.
-#[derive(Debug)]
-pub enum Ending {
-    /// Given back, or never held.
-    Left,
-    /// Not let in within its patience.
-    Busy(Option<Standing>),
-    /// Asked to end while it waited.
-    Stopped(StopReason),
-    /// The store could not be reached before the claim was let in.
-    Unavailable(String),
-    /// The store refused or is damaged.
-    Failed(store::Error),
-    /// The job is dead, but the store could not be told so; the lease runs out by itself.
-    Unreleased(String),
-}
-
-/// A waiter's place, for people.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Standing {
-    pub holders: Vec<Holder>,
-    /// Waiters before this one.
-    pub ahead: usize,
-    pub why: Why,
-    /// When it will look again at the latest.
-    pub until: Tick,
-    /// The store's wall clock at the time.
-    pub now: Wall,
-}
-
 impl Claim {
     /// A claim with this ticket that waits until `patience`. `remembered` is the highest fence this host knows of;
     /// `watched` is what it has seen of the lock before.
@@ -232,10 +144,11 @@ impl Claim {
 
     /// A wait is over: at its time, or early because of a wake or the bell.
     pub fn woken(&mut self, now: Tick) {
-        if let Phase::Waiting(Pause::Rest { until }) = self.phase
-            && now < until
-        {
-            self.phase = Phase::Waiting(Pause::Look);
+        match &mut self.phase {
+            Phase::Waiting(Pause::Rest { until }) if now < *until => self.phase = Phase::Waiting(Pause::Look),
+            // The line to the store died, perhaps with the store and all it knew: look first thing.
+            Phase::Holding { beat_at, .. } if now < *beat_at => *beat_at = now,
+            _ => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! A claim among the holders: beats, and what a changed ledger means for it.
 
-use super::claim::{Claim, Loss, News, Phase, Request, Step};
+use super::claim::{Claim, Phase};
+use super::words::{Loss, News, Request, Step};
 use crate::ledger::Decision;
 use crate::store::Beat;
 use crate::time::{Tick, Wall};

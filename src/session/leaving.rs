@@ -1,6 +1,7 @@
 //! A claim on its way out: a holder gives the lock back, a waiter its place.
 
-use super::claim::{Claim, Ending, Phase, Request, Step};
+use super::claim::{Claim, Phase};
+use super::words::{Ending, Request, Step};
 use crate::ledger::{Commit, commit, decide::next_to_enter};
 use crate::store::Outcome;
 use crate::time::Tick;

@@ -9,7 +9,9 @@ mod leaving;
 pub mod notes;
 mod turn;
 mod waiting;
+pub mod words;
 
-pub use claim::{Claim, Ending, Loss, News, Standing};
+pub use claim::Claim;
 pub use notes::Notes;
 pub use turn::{Order, Orders, Session, Turn};
+pub use words::{Ending, Loss, News, Standing};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use super::{Claim, Ending, News, Notes};
 use crate::bell::{Bell, listen};
 use crate::name::Name;
-use crate::session::claim::{Answer, Request, Step};
+use crate::session::words::{Answer, Request, Step};
 use crate::store::{self, Store};
 use crate::time::{Clock, Tick, Wall};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::claim::{Claim, Ending, News, Pause, Phase, Request, Standing, Step};
+use super::claim::{Claim, Pause, Phase};
+use super::words::{Ending, News, Request, Standing, Step};
 use crate::ledger::{Decision, Id, Life, Why};
 use crate::store::Beat;
 use crate::time::{Tick, Wall};

@@ -12,7 +12,9 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
-use super::place::{self, Listing, LockDir};
+use super::listing::{Listing, read_file};
+use super::place::LockDir;
+use super::trust::shown_path;
 use super::{Error, failed};
 use crate::ledger::{Id, Ledger, codec};
 use crate::name::Name;
@@ -44,7 +46,7 @@ impl Ledgers {
             };
             let name = version.to_string();
             // Gone since it was listed: somebody committed, and the next listing shows what.
-            let Some(found) = place::read_file(&self.dir, self.dir.path(), &name, codec::LONGEST)? else { continue };
+            let Some(found) = read_file(&self.dir, self.dir.path(), &name, codec::LONGEST)? else { continue };
             let read = codec::unsealed(&found.text).and_then(|text| codec::read_ledger(text, lock.as_str(), version, now));
             let ledger = read.map_err(|damage| {
                 Error::Damaged(format!(
@@ -125,7 +127,7 @@ impl Ledgers {
             numbers.push(number.ok_or_else(|| {
                 Error::Damaged(format!(
                     "{} is no version of a ledger: nothing was granted and nothing changed; find out who put it there",
-                    place::shown_path(&self.dir.path().join(&name))
+                    shown_path(&self.dir.path().join(&name))
                 ))
             })?);
         }

@@ -11,8 +11,10 @@
 //! because a reboot ends every claim.
 
 mod ledgers;
+mod listing;
 mod place;
 mod tickets;
+mod trust;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -1,40 +1,22 @@
-//! Where the file store lives, and whether it can be trusted: ours, nobody else's to write, on a local disk.
+//! Where the file store lives: the directory of this boot, and a lock's own directory in it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
-use nix::sys::statfs::fstatfs;
-use nix::unistd::{LinkatFlags, Uid, UnlinkatFlags, User, geteuid, linkat, unlinkat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{LinkatFlags, UnlinkatFlags, User, geteuid, linkat, unlinkat};
 
+use super::listing::{Listing, read_file};
+use super::trust::{checked, planted, shown_path};
 use super::{Error, failed};
 use crate::name::Name;
-use crate::shown::shown;
 use crate::time::{Clock, Tick};
-
-/// Local file systems on which flock(2) and link(2) mean what they say (statfs(2)). On others a lock may be local to
-/// each client, or vanish with a lost network lease.
-const LOCAL: [i64; 12] = [
-    0xEF53,      // ext2, ext3, ext4
-    0x5846_5342, // xfs
-    0x9123_683E, // btrfs
-    0x0102_1994, // tmpfs
-    0x8584_58F6, // ramfs
-    0x2FC1_2FC1, // zfs
-    0xF2F5_2010, // f2fs
-    0x794C_7630, // overlayfs
-    0xCA45_1A4E, // bcachefs
-    0x3153_464A, // jfs
-    0x5265_4973, // reiserfs
-    0x4D44,      // vfat, on which links fail loudly
-];
 
 const OPEN_DIR: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// Dotted: no lock's folder can have this name.
@@ -209,73 +191,6 @@ impl LockDir {
     }
 }
 
-/// A directory that is listed again and again: one stream, rewound each time.
-pub struct Listing {
-    dir: Dir,
-    path: PathBuf,
-}
-
-impl Listing {
-    pub fn new(fd: OwnedFd, path: PathBuf) -> Result<Listing, Error> {
-        let dir = Dir::from_fd(fd).map_err(|error| failed("list", &path, &error.into()))?;
-        Ok(Listing { dir, path })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The names in it now, without the dotted ones.
-    pub fn names(&mut self) -> Result<Vec<String>, Error> {
-        let mut names = Vec::new();
-        for entry in self.dir.iter() {
-            let entry = entry.map_err(|error| failed("list", &self.path, &error.into()))?;
-            let name = entry.file_name().to_bytes();
-            if !name.starts_with(b".") {
-                names.push(String::from_utf8_lossy(name).into_owned());
-            }
-        }
-        Ok(names)
-    }
-}
-
-impl AsFd for Listing {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
-    }
-}
-
-/// A file of the store, open for reading, and its text.
-pub struct Found {
-    pub file: File,
-    pub text: Vec<u8>,
-}
-
-/// Reads a file of the store: a plain file of ours, through no link, and without waiting on a planted FIFO. `None` if
-/// there is none; no more of it than `longest` and a byte.
-pub fn read_file(dir: impl AsFd, path: &Path, name: &str, longest: usize) -> Result<Option<Found>, Error> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let fd = match openat(dir, name, flags, Mode::empty()) {
-        Ok(fd) => fd,
-        Err(Errno::ENOENT) => return Ok(None),
-        Err(Errno::ELOOP) => return Err(planted(&path.join(name), "a symbolic link")),
-        Err(error) => return Err(failed("open", &path.join(name), &error.into())),
-    };
-    let found = fstat(&fd).map_err(|error| failed("stat", &path.join(name), &error.into()))?;
-    if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-        return Err(planted(&path.join(name), "not a plain file"));
-    }
-    if found.st_uid != geteuid().as_raw() {
-        return Err(planted(&path.join(name), &format!("owned by user {}", found.st_uid)));
-    }
-    let file = File::from(fd);
-    // One byte more than it has: a single read then sees its end.
-    let mut text = vec![0; usize::try_from(found.st_size).unwrap_or(0).min(longest) + 1];
-    let read = file.read_at(&mut text, 0).map_err(|error| failed("read", &path.join(name), &error))?;
-    text.truncate(read);
-    Ok(Some(Found { file, text }))
-}
-
 /// Reads a small text file; `None` if there is none.
 fn read_short(dir: &OwnedFd, path: &Path, name: &str) -> Result<Option<String>, Error> {
     let found = read_file(dir, path, name, 4096)?;
@@ -322,60 +237,6 @@ fn open_dir(dir: &Path) -> Result<OwnedFd, Errno> {
     open(dir, OPEN_DIR, Mode::empty())
 }
 
-fn checked(opened: Result<OwnedFd, Errno>, dir: &Path) -> Result<OwnedFd, Error> {
-    let store = match opened {
-        Ok(store) => store,
-        Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(planted(dir, "not a directory of its own")),
-        Err(error) => return Err(failed("open the store", dir, &error.into())),
-    };
-    let found = fstat(&store).map_err(|error| failed("stat", dir, &error.into()))?;
-    refuse_foreign(&found, dir)?;
-    refuse_open_parents(dir)?;
-    let kind = fstatfs(&store).map_err(|error| failed("statfs", dir, &error.into()))?.filesystem_type().0;
-    if !LOCAL.contains(&(kind as i64)) {
-        return Err(Error::Refused(format!(
-            "{} lies on a file system (type {kind:#x}) whose locks may not reach other hosts: name a local directory, or a \
-             server such as redis://, with --store",
-            dir.display()
-        )));
-    }
-    Ok(store)
-}
-
-fn refuse_foreign(found: &FileStat, dir: &Path) -> Result<(), Error> {
-    let me = geteuid();
-    if Uid::from_raw(found.st_uid) != me {
-        return Err(Error::Refused(format!(
-            "the store {} belongs to user {}, not to you ({me}): use a store of your own",
-            dir.display(),
-            found.st_uid
-        )));
-    }
-    if found.st_mode & 0o022 != 0 {
-        return Err(Error::Refused(format!(
-            "the store {} can be written by others: run chmod go-w on it, or use another",
-            dir.display()
-        )));
-    }
-    Ok(())
-}
-
-/// Whoever may write a directory above ours could put another in its place, unless the sticky bit forbids it.
-fn refuse_open_parents(dir: &Path) -> Result<(), Error> {
-    let real = fs::canonicalize(dir).map_err(|error| failed("resolve", dir, &error))?;
-    for parent in real.ancestors().skip(1) {
-        let mode = fs::metadata(parent).map_err(|error| failed("stat", parent, &error))?.mode();
-        if mode & 0o002 != 0 && mode & 0o1000 == 0 {
-            return Err(Error::Refused(format!(
-                "anyone may rename what is in {}, the store {} too: use a store elsewhere, or set the sticky bit there",
-                parent.display(),
-                dir.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn sub_dir(parent: &OwnedFd, path: &Path, name: &str) -> Result<OwnedFd, Error> {
     match mkdirat(parent, name, PRIVATE) {
         Ok(()) | Err(Errno::EEXIST) => {}
@@ -401,16 +262,4 @@ fn sweep_earlier_boots(store: &OwnedFd, dir: &Path, boot_id: &str) {
             let _ = fs::remove_dir_all(path);
         }
     }
-}
-
-fn planted(path: &Path, what: &str) -> Error {
-    Error::Damaged(format!(
-        "{} is {what}, which vaultlock did not make: nothing was granted and nothing changed; find out who put it there",
-        shown_path(path)
-    ))
-}
-
-/// A path fit for a terminal: whoever put a file there chose its name.
-pub fn shown_path(path: &Path) -> String {
-    shown(&path.to_string_lossy(), 4096)
 }

@@ -8,7 +8,9 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::place::{self, Listing, LockDir};
+use super::listing::{Listing, read_file};
+use super::place::LockDir;
+use super::trust::shown_path;
 use super::{Error, OwnTickets, failed};
 use crate::ledger::{Id, Life, Listed, Ticket, codec};
 use crate::time::{Clock, Wall};
@@ -86,7 +88,7 @@ impl Tickets {
             places.push(Place::parse(&name).ok_or_else(|| {
                 Error::Damaged(format!(
                     "{} is no ticket: nothing was granted and nothing changed; find out who put it there",
-                    place::shown_path(&self.dir.path().join(&name))
+                    shown_path(&self.dir.path().join(&name))
                 ))
             })?);
         }
@@ -100,7 +102,7 @@ impl Tickets {
             Some(mine) => (mine.ticket.clone(), Life::Alive),
             None => {
                 let name = place.file_name();
-                let found = place::read_file(&self.dir, self.dir.path(), &name, codec::LONGEST)?;
+                let found = read_file(&self.dir, self.dir.path(), &name, codec::LONGEST)?;
                 let Some(found) = found else { return Ok(None) };
                 (self.decode(&found.text, &name, &place.id)?, self.probe(&found.file, &name)?)
             }
@@ -120,7 +122,7 @@ impl Tickets {
     /// Opens another claim's ticket, to wait for its end.
     pub fn open_other(&mut self, id: &Id) -> Option<File> {
         let place = self.places().ok()?.into_iter().find(|place| place.id == *id)?;
-        let found = place::read_file(&self.dir, self.dir.path(), &place.file_name(), 0).ok()?;
+        let found = read_file(&self.dir, self.dir.path(), &place.file_name(), 0).ok()?;
         found.map(|found| found.file)
     }
 

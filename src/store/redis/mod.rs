@@ -62,6 +62,17 @@ pub struct Redis {
 }
 
 impl Redis {
+    /// A holder learns of requests by its beats: an uncontended lock must not cost a second connection. But when its own
+    /// line dies it looks at once, for the server may have come back without its memory.
+    fn wait_as_holder(&mut self, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
+        let Some(line) = &mut self.line else { return wake::heard(&[bell], until).map(|_| ()) };
+        wake::heard(&[bell, line.fd()], until)?;
+        if !line.is_idle() {
+            self.line = None;
+        }
+        Ok(())
+    }
+
     /// A store that connects when it is first used.
     pub fn open(address: Address, terms: &Terms) -> Redis {
         Redis { address, terms: terms.clone(), line: None, line_proven: false, wakes: Wakes::new(), waiting: BTreeSet::new() }
@@ -208,8 +219,7 @@ impl Store for Redis {
 
     fn wait(&mut self, _lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
         if !self.waiting.contains(id) {
-            // A holder learns of requests by its beats: an uncontended lock must not cost a second connection.
-            return wake::heard(&[bell], until).map(|_| ());
+            return self.wait_as_holder(until, bell);
         }
         let channel = self.channel(id.as_str());
         self.wakes.wait(&self.address, id, &channel, until, bell, self.terms.request)
