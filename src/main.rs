@@ -1,15 +1,18 @@
 //! vaultlock: run a job under a named lock. This file is the top of the story; `lib.rs` is the map.
+#![no_main]
 
-use std::process::ExitCode;
+use std::ffi::OsString;
 
 use vaultlock::cli;
 
-fn main() -> ExitCode {
-    match cli::main(std::env::args_os().collect()) {
-        Ok(exit) => ExitCode::from(exit.code()),
+vaultlock::entry!(run);
+
+fn run(words: Vec<OsString>) -> u8 {
+    match cli::main(words) {
+        Ok(exit) => exit.code(),
         Err((exit, error)) => {
             eprintln!("vaultlock: {error:#}");
-            ExitCode::from(exit.code())
+            exit.code()
         }
     }
 }

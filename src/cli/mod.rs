@@ -43,7 +43,8 @@ fn completions(shell: clap_complete::Shell) -> Result<Exit, (Exit, anyhow::Error
 
 /// Puts an answer on standard output.
 fn print(answer: &[u8]) -> Result<Exit, (Exit, anyhow::Error)> {
-    match io::stdout().write_all(answer) {
+    let mut out = io::stdout();
+    match out.write_all(answer).and_then(|()| out.flush()) {
         // Nobody reads on: `vaultlock status | head` is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
         Err(error) => Err((Exit::Failed, anyhow::Error::new(error).context("can't write the answer"))),

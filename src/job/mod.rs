@@ -10,6 +10,7 @@
 //! how a process finds and kills its children, isolate.rs the job's own PID namespace, signals.rs which signals are
 //! taken from P and given back to J, terminal.rs who may have the terminal, kernel.rs the bare calls.
 
+pub mod entry;
 mod isolate;
 mod kernel;
 mod page;
@@ -32,12 +33,20 @@ use crate::time::Clock;
 use crate::timing::Timing;
 
 pub use page::Deadline;
+pub use signals::Inherited as Signals;
 pub use worker::Worker;
 
 /// The exit code when the lease was lost.
 const LOST: u8 = 121;
 /// The exit code when vaultlock itself failed.
 const FAILED: u8 = 125;
+
+/// Holds back the signals that the sentry will pass on, until [`split`] or until this is dropped: one that ends a waiter
+/// must find it able to withdraw.
+#[must_use]
+pub fn hold_signals() -> Signals {
+    signals::take()
+}
 
 /// Splits the process in two. The parent, whom the shell knows, lives on in here as the sentry and exits with the
 /// worker's verdict; the child returns as the worker.
@@ -50,7 +59,7 @@ const FAILED: u8 = 125;
 ///
 /// # Panics
 /// In debug builds if another thread exists: a lock it holds would stay locked in the worker.
-pub fn split(clock: Clock, timing: Timing, stop: Signal) -> io::Result<Worker> {
+pub fn split(inherited: Signals, clock: Clock, timing: Timing, stop: Signal) -> io::Result<Worker> {
     debug_assert_eq!(std::fs::read_dir("/proc/self/task").map_or(1, |tasks| tasks.count()), 1, "split() comes before any thread");
     let ladder = page::Ladder { clock, timing };
     let page = page::Page::map()?;
@@ -58,25 +67,14 @@ pub fn split(clock: Clock, timing: Timing, stop: Signal) -> io::Result<Worker> {
     let (from_sentry, to_worker) = wire::pipe()?;
     let (from_worker, to_sentry) = wire::pipe()?;
     let timer = kernel::alarm_fd(clock)?;
-    let inherited = signals::take();
-    let signals = match kernel::signal_fd(inherited.taken()) {
-        Ok(fd) => fd,
-        Err(error) => {
-            inherited.give_back();
-            return Err(error);
-        }
-    };
+    let signals = kernel::signal_fd(inherited.taken())?;
     let sentry = kernel::pid();
-    match kernel::fork() {
-        Err(error) => {
-            inherited.give_back();
-            Err(error)
-        }
-        Ok(0) => {
+    match kernel::fork()? {
+        0 => {
             drop((to_worker, from_worker, timer, signals));
             Worker::begin(worker::Parts { page, ladder, stop, terminal, inherited, sentry, from_sentry, to_sentry })
         }
-        Ok(worker) => {
+        worker => {
             drop((from_sentry, to_sentry));
             sentry::stand(sentry::Sentry { page, ladder, stop, terminal, worker, signals, timer, from_worker, to_worker })
         }

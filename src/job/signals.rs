@@ -1,7 +1,6 @@
 //! Which signals sentry and worker take, and how the job gets back what the shell gave us.
 
 use std::mem::{MaybeUninit, zeroed};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use libc::{c_int, sigset_t};
 
@@ -24,23 +23,12 @@ const PASSED_ON: [c_int; 10] = [
 /// Taken in any case: while SIGCHLD is ignored the kernel reaps children behind our back.
 const NEEDED: [c_int; 2] = [libc::SIGCHLD, libc::SIGCONT];
 
-/// Whether our caller ignores SIGPIPE. Rust's runtime ignores it before main begins, so that this looks still earlier.
-static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn look_at_pipe() {
-    PIPE_IGNORED.store(is_ignored(libc::SIGPIPE), Relaxed);
-}
-
-// SAFETY: the C library calls what stands in this section once, before main; one sigaction(2) needs nothing set up.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static LOOK_AT_PIPE: extern "C" fn() = look_at_pipe;
-
 /// What the job is to get back.
-pub(super) struct Inherited {
+pub struct Inherited {
     mask: sigset_t,
     taken: sigset_t,
     ignored: [bool; NEEDED.len()],
+    pipe_ignored: bool,
 }
 
 /// Blocks every signal we want to hear of.
@@ -53,9 +41,10 @@ pub(super) fn take() -> Inherited {
     for signal in NEEDED {
         dispose(signal, libc::SIG_DFL);
     }
-    // Rust's runtime does this already; a write to a dead peer must not kill us whoever the caller is.
+    let pipe_ignored = is_ignored(libc::SIGPIPE);
+    // A write to a dead peer must not kill us whoever the caller is.
     dispose(libc::SIGPIPE, libc::SIG_IGN);
-    Inherited { mask: change_mask(libc::SIG_BLOCK, &taken), taken, ignored }
+    Inherited { mask: change_mask(libc::SIG_BLOCK, &taken), taken, ignored, pipe_ignored }
 }
 
 impl Inherited {
@@ -64,13 +53,19 @@ impl Inherited {
         &self.taken
     }
 
-    /// Undoes [`take`], and Rust's ignoring of SIGPIPE. Async-signal-safe.
+    /// Undoes [`take`]. Async-signal-safe.
     pub(super) fn give_back(&self) {
         for (signal, ignored) in NEEDED.into_iter().zip(self.ignored) {
             dispose(signal, if ignored { libc::SIG_IGN } else { libc::SIG_DFL });
         }
-        dispose(libc::SIGPIPE, if PIPE_IGNORED.load(Relaxed) { libc::SIG_IGN } else { libc::SIG_DFL });
+        dispose(libc::SIGPIPE, if self.pipe_ignored { libc::SIG_IGN } else { libc::SIG_DFL });
         change_mask(libc::SIG_SETMASK, &self.mask);
+    }
+}
+
+impl Drop for Inherited {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

@@ -62,6 +62,7 @@ pub struct Plan {
 /// The store refuses before anything was started, or the process can't be split.
 pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Notes, console: Console) -> anyhow::Result<Exit> {
     let kind = store.kind();
+    let signals = job::hold_signals();
     // Before the fork: sentry and worker share what the claim's life hangs on.
     store.prepare(&plan.lock, &plan.ticket)?;
     let mut heartbeat = begin(&plan, store, notes).and_then(Heartbeat::new)?;
@@ -69,7 +70,7 @@ pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Notes, console: Console
     if let Some(ending) = heartbeat.turn_early() {
         return Ok(end_early(ending, guard, console, kind.clock.now()));
     }
-    let worker = job::split(kind.clock, plan.timing, plan.stop_signal)?;
+    let worker = job::split(signals, kind.clock, plan.timing, plan.stop_signal)?;
     let mut console = console;
     match heartbeat.begin(worker.deadline()) {
         Ok(()) => Loop::new(plan, kind.clock, worker, heartbeat, guard, console).go(),

@@ -28,7 +28,10 @@ const LOOK: Duration = Duration::from_millis(10);
 pub fn drive() -> ! {
     let ttl = Duration::from_millis(var(TTL).map_or(30_000, |text| text.to_str().unwrap().parse().unwrap()));
     let timing = Timing::new(ttl, None, ttl).unwrap();
-    let mut worker = job::split(CLOCK, timing, Signal::SIGTERM).unwrap();
+    // The program has no Rust runtime, which makes its children ignore SIGPIPE.
+    // SAFETY: the default action is no handler.
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }.unwrap();
+    let mut worker = job::split(job::hold_signals(), CLOCK, timing, Signal::SIGTERM).unwrap();
     let (bell, _ringer) = std::io::pipe().unwrap();
     if let Some(gate) = var(GATE).map(PathBuf::from) {
         wait_at(&gate, &mut worker, bell.as_fd());

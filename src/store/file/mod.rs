@@ -123,7 +123,7 @@ impl Store for FileStore {
         let done = epoch == commit.epoch && opened.hold(&commit.guards)? && opened.write(id, commit)?;
         if done {
             // The bells first: a bell whose ticket is gone would be swept by nobody.
-            opened.watch.forget(&opened.dir, &commit.drop);
+            opened.watch.forget(&opened.dir, id, &commit.drop);
             opened.tickets.drop_all(&commit.drop)?;
             for id in &commit.wake {
                 watch::wake(&opened.dir, id);

@@ -80,10 +80,15 @@ impl Watch {
         heard.map(|_| ()).map_err(|error| Error::Unreachable(format!("can't wait: {error}")))
     }
 
-    /// Takes away the FIFOs of claims that have ended.
-    pub fn forget(&mut self, dir: &LockDir, ids: &[Id]) {
+    /// Takes away the FIFOs of claims that have ended; `me` has one only if it had to wait.
+    pub fn forget(&mut self, dir: &LockDir, me: &Id, ids: &[Id]) {
+        let waited = self.fifo.is_some();
+        let mut belled = ids.iter().filter(|id| waited || *id != me).peekable();
+        if belled.peek().is_none() {
+            return;
+        }
         let Ok(bells) = dir.part("bells") else { return };
-        for id in ids {
+        for id in belled {
             let _ = unlinkat(&bells, id.as_str(), UnlinkatFlags::NoRemoveDir);
         }
         self.fifo.take_if(|(id, _)| ids.contains(id));
