@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use super::args::{self, Global};
@@ -25,6 +26,7 @@ pub fn status(typed: &args::Status, global: &Global) -> Result<Exit, (Exit, anyh
     let names: Result<Vec<Name>, _> = typed.names.iter().map(|name| Name::new(name)).collect();
     let names = names.map_err(|error| (Exit::Usage, error.into()))?;
     let location = plan::locate(global)?;
+    name_on_interrupt(location.display());
     let mut store = location.open(PATIENCE);
     let views = look(store.as_mut(), &names).map_err(|error| (Exit::Failed, error.into()))?;
     let reports: Vec<Report> = views.iter().map(Report::new).collect();
@@ -35,6 +37,16 @@ pub fn status(typed: &args::Status, global: &Global) -> Result<Exit, (Exit, anyh
     let json = if one { serde_json::to_string_pretty(&reports[0]) } else { serde_json::to_string_pretty(&reports) };
     let json = json.expect("a report is plain data with string keys");
     print(format!("{}\n", shown_json(&json)).as_bytes())
+}
+
+/// A store that does not answer is waited for; whoever interrupts that is told which one it was.
+fn name_on_interrupt(store: String) {
+    let interrupted = move || {
+        eprintln!("vaultlock: interrupted while asking {store}");
+        std::process::exit(Exit::Signal(Signal::SIGINT as i32).code().into());
+    };
+    // Refused where our caller ignores SIGINT; then it stays ignored.
+    let _ = ctrlc::try_set_handler(interrupted);
 }
 
 fn look(store: &mut dyn Store, names: &[Name]) -> Result<Vec<View>, store::Error> {

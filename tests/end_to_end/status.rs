@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::vault::Vault;
+use nix::sys::signal::Signal;
+
+use crate::vault::{Vault, send};
 
 fn keys(object: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
@@ -124,4 +126,17 @@ fn a_reader_that_leaves_early_is_no_failure() {
     }
     let done = vault.start(vault.wrap("sh", &["-c", "$V status --json | true; $V status | head -1"])).end();
     assert_eq!((done.out.as_str(), done.err.as_str()), ("lock 0: free\n", ""));
+}
+
+#[test]
+fn who_interrupts_it_is_told_which_store_did_not_answer() {
+    let vault = Vault::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let asking = vault.start(vault.command(&["--store", &format!("redis://127.0.0.1:{port}"), "status", "x"]));
+    let _line = silent.accept().unwrap();
+    send(asking.sentry(), Signal::SIGINT);
+    let done = asking.end();
+    assert_eq!((done.code, done.out.as_str()), (130, ""));
+    assert_eq!(done.err, format!("vaultlock: interrupted while asking redis at 127.0.0.1:{port}\n"));
 }

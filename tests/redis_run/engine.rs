@@ -42,9 +42,21 @@ fn a_server_that_comes_back_empty_has_forgotten_and_everyone_waits_until_no_one_
     stage.log().dead_in_time(0, cut, MOST);
     assert!((lapse(MOST)..lapse(MOST) + 3.0).contains(&waited), "{waited}");
     let done = waiter.end();
-    assert!(done.code == 0 && done.err.contains("has not been up long enough"), "{}", done.err);
+    assert!(done.code == 0 && done.err.contains("may have forgotten a holder"), "{}", done.err);
     stage.log().check(2);
     stage.run(&["-n"], &["true"]).was_silent(0);
+}
+
+#[test]
+fn a_holder_hears_the_server_die_and_looks_at_once_not_at_its_next_beat() {
+    let mut server = Server::start();
+    let stage = Stage::on(format!("{}?fresh=true", server.url()));
+    let holder = stage.hold(&[], &[]);
+    let cut = now();
+    server.restart();
+    let done = holder.end();
+    assert!(done.code == 121 && done.err.contains("forgot it"), "{}: {}", done.code, done.err);
+    assert!(now() - cut < 3.0, "it beats every 6 s, and was told after {:.2} s", now() - cut);
 }
 
 #[test]
