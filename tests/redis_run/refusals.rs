@@ -127,7 +127,7 @@ fn terms_that_differ_are_refused() {
 fn a_new_server_tells_who_will_not_wait_that_it_is_too_new() {
     let server = Server::start();
     let stage = Stage::on(format!("{}?max_ttl=3s", server.url()));
-    stage.run(&["-n"], &["true"]).said_one_line(75, &["x is busy", "has not been up long enough", "try again in", "fresh=true"]);
+    stage.run(&["-n"], &["true"]).said_one_line(75, &["x is busy", "may have forgotten a holder", "try again in", "fresh=true"]);
 }
 
 #[test]
