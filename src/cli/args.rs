@@ -79,7 +79,7 @@ pub struct Run {
     /// What becomes of processes the job leaves behind when it ends by itself
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Stragglers::Leave)]
     pub stragglers: Stragglers,
-    /// What to do if the store can't be reached before the start: end with 125, end with 0, or run the job unlocked
+    /// What to do if the store can't be reached before the start
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = IfUnavailable::Fail)]
     pub if_unavailable: IfUnavailable,
     /// Run the job in a PID namespace of its own: nothing it starts can outlive it
@@ -95,6 +95,7 @@ pub struct Run {
 
 /// `vaultlock status`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "vaultlock status [OPTIONS] [NAME]...")]
 pub struct Status {
     /// These locks; all that the store knows where none is named
     #[arg(value_name = "NAME")]
@@ -116,8 +117,11 @@ pub enum Stragglers {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum IfUnavailable {
+    /// End with 125
     Fail,
+    /// End with 0, the job was not run
     Skip,
+    /// Run the job without the lock, and say so
     Run,
 }
 
