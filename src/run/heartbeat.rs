@@ -1,14 +1,15 @@
 //! The session's turning: on a thread of its own, the heartbeat, as soon as there is anything to wait for.
 //!
-//! A lock that is free on a store in this host's kernel is taken in less time than a thread takes to start, and a job
-//! of a few milliseconds needs no beat. So such a session is first turned where the worker stands, and moves to its
-//! thread when it must wait or the job takes longer.
+//! A free lock is taken in less time than a thread takes to start and to be woken, and a job of a few milliseconds needs
+//! no beat. So a session is first turned where the worker stands, and moves to its thread when it must wait, when the
+//! store takes its time, or when the job does.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use crate::bell::Bell;
 use crate::job::Deadline;
@@ -16,6 +17,10 @@ use crate::session::{Ending, News, Order, Orders, Session, Turn};
 
 /// TLS and JSON, nothing deep.
 const STACK: usize = 512 * 1024;
+
+/// While a session turns on the worker's own thread nobody hears a Ctrl-C: a store that takes longer is asked again from
+/// the thread, with all the time there is.
+const HURRY: Duration = Duration::from_millis(100);
 
 /// A session, wherever it turns.
 pub struct Heartbeat {
@@ -25,6 +30,8 @@ pub struct Heartbeat {
     /// What came up before the process split.
     early: VecDeque<Upward>,
     deadline: Option<Deadline>,
+    /// How long one request may take.
+    request: Duration,
     over: bool,
 }
 
@@ -49,46 +56,50 @@ pub struct Held {
 }
 
 impl Heartbeat {
-    /// # Errors
-    /// Out of descriptors.
-    pub fn new(session: Session) -> io::Result<Heartbeat> {
-        let (orders, bell) = (session.orders(), Bell::new()?);
-        let place = Place::Here(Box::new(session));
-        Ok(Heartbeat { place, orders, bell, early: VecDeque::new(), deadline: None, over: false })
-    }
-
-    /// Before the process splits: turns a session that answers at once until it is let in or must wait. Says how it ended
-    /// if it is over already; then there is nothing to split for.
-    pub fn turn_early(&mut self) -> Option<Ending> {
-        let Place::Here(session) = &mut self.place else { return None };
-        if !session.answers_at_once() {
-            return None;
-        }
-        while let Some(turn) = session.turn_at_once() {
-            match finish_turn(session, turn, None) {
-                Upward { turn: Turn::End(ending), .. } => return Some(ending),
-                upward => {
-                    let granted = matches!(upward.turn, Turn::News(News::Granted { .. }));
-                    self.early.push_back(upward);
-                    if granted {
-                        break;
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    /// After it: renewals move `deadline`. A session that may have to wait for a server gets its thread, for a server that
-    /// hangs must not keep the user's Ctrl-C waiting.
+    /// A session whose requests may take this long.
     ///
     /// # Errors
-    /// Out of threads.
-    pub fn begin(&mut self, deadline: Deadline) -> io::Result<()> {
+    /// Out of descriptors.
+    pub fn new(mut session: Session, request: Duration) -> io::Result<Heartbeat> {
+        session.allow(HURRY.min(request));
+        let (orders, bell) = (session.orders(), Bell::new()?);
+        let place = Place::Here(Box::new(session));
+        Ok(Heartbeat { place, orders, bell, early: VecDeque::new(), deadline: None, request, over: false })
+    }
+
+    /// Before the process splits: turns a session that asks nobody but this host's kernel until it is let in or must wait.
+    /// Says how it ended if it is over already; then there is nothing to split for.
+    pub fn turn_early(&mut self) -> Option<Ending> {
+        let local = matches!(&self.place, Place::Here(session) if session.answers_at_once());
+        if local {
+            self.turn_until_let_in();
+        }
+        match self.early.pop_back() {
+            Some(Upward { turn: Turn::End(ending), .. }) => Some(ending),
+            other => {
+                self.early.extend(other);
+                None
+            }
+        }
+    }
+
+    /// After it: renewals move `deadline`, and a session on a server is turned for the first time.
+    pub fn begin(&mut self, deadline: Deadline) {
         self.deadline = Some(deadline);
-        match &self.place {
-            Place::Here(session) if !session.answers_at_once() => self.move_apart(),
-            _ => Ok(()),
+        if self.early.is_empty() {
+            self.turn_until_let_in();
+        }
+    }
+
+    fn turn_until_let_in(&mut self) {
+        let Place::Here(session) = &mut self.place else { return };
+        while let Some(turn) = session.turn_at_once() {
+            let upward = finish_turn(session, turn, self.deadline.as_ref());
+            let done = matches!(upward.turn, Turn::News(News::Granted { .. }) | Turn::End(_));
+            self.early.push_back(upward);
+            if done {
+                return;
+            }
         }
     }
 
@@ -109,6 +120,7 @@ impl Heartbeat {
     /// The next news, if there is any now.
     pub fn hear(&mut self) -> Option<Upward> {
         if let Some(upward) = self.early.pop_front() {
+            self.over |= matches!(upward.turn, Turn::End(_));
             return Some(upward);
         }
         let upward = match &mut self.place {
@@ -136,7 +148,8 @@ impl Heartbeat {
     /// Out of threads.
     pub fn move_apart(&mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.place, Place::Moving) {
-            Place::Here(session) => {
+            Place::Here(mut session) => {
+                session.allow(self.request);
                 let (sender, news) = channel();
                 let (deadline, bell) = (self.deadline.clone(), self.bell.clone());
                 let turning = move || beat(*session, deadline.as_ref(), &sender, &bell);

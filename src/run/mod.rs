@@ -65,20 +65,14 @@ pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Notes, console: Console
     let signals = job::hold_signals();
     // Before the fork: sentry and worker share what the claim's life hangs on.
     store.prepare(&plan.lock, &plan.ticket)?;
-    let mut heartbeat = begin(&plan, store, notes).and_then(Heartbeat::new)?;
+    let mut heartbeat = Heartbeat::new(begin(&plan, store, notes)?, plan.timing.request)?;
     let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict);
     if let Some(ending) = heartbeat.turn_early() {
         return Ok(end_early(ending, guard, console, kind.clock.now()));
     }
     let worker = job::split(signals, kind.clock, plan.timing, plan.stop_signal)?;
-    let mut console = console;
-    match heartbeat.begin(worker.deadline()) {
-        Ok(()) => Loop::new(plan, kind.clock, worker, heartbeat, guard, console).go(),
-        Err(error) => {
-            console.error(&format!("can't start the heartbeat: {error}"));
-            worker.finish(Verdict::Code(Exit::Failed.code()))
-        }
-    }
+    heartbeat.begin(worker.deadline());
+    Loop::new(plan, kind.clock, worker, heartbeat, guard, console).go()
 }
 
 /// Without a job there was nothing to split for.

@@ -4,6 +4,7 @@
 use std::mem;
 use std::os::fd::{AsFd, RawFd};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::{Claim, Ending, News, Notes};
 use crate::bell::{Bell, listen};
@@ -86,6 +87,11 @@ impl Session {
     /// What the claim is called in public.
     pub fn name(&self) -> String {
         self.claim.ticket().id.session()
+    }
+
+    /// How long one request to the store may take from now on.
+    pub fn allow(&mut self, request: Duration) {
+        self.store.allow(request);
     }
 
     /// Whether its store answers every request without leaving this host's kernel.

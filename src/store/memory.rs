@@ -76,6 +76,8 @@ impl Store for MemoryStore {
         Kind { engine: "memory", clock: Clock::Boottime, knows_the_dead: false }
     }
 
+    fn allow(&mut self, _request: Duration) {}
+
     fn prepare(&mut self, _lock: &Name, _ticket: &Ticket) -> Result<Vec<RawFd>, Error> {
         Ok(Vec::new())
     }

@@ -22,6 +22,9 @@ pub trait Store: Send {
     /// What this engine is and how its claims are told alive.
     fn kind(&self) -> Kind;
 
+    /// How long one request may take from now on. Engines that ask nobody take no notice.
+    fn allow(&mut self, request: Duration);
+
     /// Readies a ticket before the process forks, and says which descriptors the claim's processes must keep open
     /// for it: the claim lives as long as any of them does.
     fn prepare(&mut self, lock: &Name, ticket: &Ticket) -> Result<Vec<RawFd>, Error>;

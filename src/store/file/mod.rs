@@ -76,6 +76,8 @@ impl Store for FileStore {
         Kind { engine: "file store", clock: Clock::Monotonic, knows_the_dead: true }
     }
 
+    fn allow(&mut self, _request: Duration) {}
+
     fn prepare(&mut self, lock: &Name, ticket: &Ticket) -> Result<Vec<RawFd>, Error> {
         Ok(vec![self.lock(lock)?.tickets.prepare(ticket)?.as_raw_fd()])
     }

@@ -28,6 +28,7 @@ mod wake;
 
 use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
 
 use redis::{Cmd, Value};
 
@@ -172,6 +173,10 @@ impl Redis {
 impl Store for Redis {
     fn kind(&self) -> Kind {
         Kind { engine: "redis", clock: Clock::Boottime, knows_the_dead: false }
+    }
+
+    fn allow(&mut self, request: Duration) {
+        self.terms.request = request;
     }
 
     fn prepare(&mut self, _lock: &Name, _ticket: &Ticket) -> Result<Vec<RawFd>, Error> {
