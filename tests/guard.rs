@@ -47,12 +47,11 @@ fn lost() -> Order {
 #[test]
 fn a_job_that_ends_by_itself_gives_its_own_code() {
     let mut guard = running(Stragglers::Leave);
-    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(7))), at(1.0)), [Order::CountLeftBehind, Order::Leave]);
-    assert_eq!(guard.handle(Event::LeftBehind(vec![]), at(1.0)), []);
-    assert_eq!(
-        guard.handle(Event::Ended(Ending::Left), at(1.1)),
-        [Order::Say(Saying::WaitOver), Order::Finish(Verdict::Code(7))]
-    );
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(7))), at(1.0)), [Order::Leave]);
+    let end = [Order::Say(Saying::WaitOver), Order::CountLeftBehind, Order::Finish(Verdict::Code(7))];
+    assert_eq!(guard.handle(Event::Ended(Ending::Left), at(1.1)), end);
+    assert_eq!(guard.handle(Event::LeftBehind(vec![]), at(1.1)), []);
+    assert_eq!(guard.handle(Event::LeftBehind(vec![9]), at(1.1)), [Order::Say(Saying::LeftBehind(vec![9]))]);
 }
 
 #[test]
@@ -221,5 +220,8 @@ fn a_failed_release_leaves_the_jobs_code_alone() {
     let mut guard = running(Stragglers::Leave);
     let _ = guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.0));
     let orders = guard.handle(Event::Ended(Ending::Unreleased("gone".into())), at(2.0));
-    assert_eq!(orders[1..], [Order::Say(Saying::Unreleased("gone".into())), Order::Finish(Verdict::Code(0))]);
+    assert_eq!(
+        orders[1..],
+        [Order::Say(Saying::Unreleased("gone".into())), Order::CountLeftBehind, Order::Finish(Verdict::Code(0))]
+    );
 }

@@ -56,8 +56,13 @@ pub fn explain(error: clap::Error) -> Result<Exit, (Exit, anyhow::Error)> {
         return Err((Exit::Usage, anyhow!("{word} is not in this version of vaultlock yet: vaultlock --help lists what is")));
     }
     let text = error.render().to_string();
-    let text = text.trim().strip_prefix("error: ").unwrap_or(text.trim()).to_owned();
-    Err((Exit::Usage, anyhow!(text)))
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprint!("{text}");
+        return Ok(Exit::Usage);
+    }
+    let text = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
+    let text = text.split("\n\nFor more information").next().unwrap_or(text);
+    Err((Exit::Usage, anyhow!("{text}\n\nsee vaultlock --help")))
 }
 
 /// The word that clap stumbled over, without a value glued to it.

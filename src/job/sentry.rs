@@ -13,10 +13,10 @@ use crate::job::wire::{self, Heard, Message};
 use crate::job::{FAILED, LOST, Verdict, tree};
 use crate::time::Tick;
 
-const LATE: &[u8] = b"vaultlock: the worker did not renew in time; the job was killed\n";
-const LATE_WITHOUT_JOB: &[u8] = b"vaultlock: the worker did not renew in time; no job was running\n";
-const DEAD: &[u8] = b"vaultlock: the worker died; the job was killed\n";
-const DEAD_BEFORE: &[u8] = b"vaultlock: the worker died before the job started\n";
+const LATE: &[u8] = b"vaultlock: the lease was lost (vaultlock was stopped or starved): the job was killed\n";
+const LATE_WITHOUT_JOB: &[u8] = b"vaultlock: the lease was lost (vaultlock was stopped or starved); no job was running\n";
+const DEAD: &[u8] = b"vaultlock: vaultlock's worker process was killed, and the job with it\n";
+const DEAD_BEFORE: &[u8] = b"vaultlock: vaultlock's worker process was killed before the job started\n";
 const SURVIVORS: &[u8] = b"vaultlock: some processes of the job could not be killed: they belong to another user\n";
 
 pub(super) struct Sentry {

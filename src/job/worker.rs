@@ -146,14 +146,24 @@ impl Worker {
 
     /// The job's processes other than the job itself that would outlive it now. Only those that are children of the
     /// worker: complete once the job has ended.
-    pub fn stragglers(&self) -> Vec<i32> {
-        let mut found = Vec::new();
-        tree::each_child(&mut |pid| {
-            if !self.is_leader(pid) && kernel::look(Whom::One(pid)).is_none() {
-                found.push(pid);
+    ///
+    /// Some may just be dying of the signal that ended the job: waits up to `within` for the last to be gone.
+    pub fn stragglers(&self, within: Duration) -> Vec<i32> {
+        let end = Instant::now() + within;
+        loop {
+            self.drain_children();
+            let mut found = Vec::new();
+            tree::each_child(&mut |pid| {
+                if !self.is_leader(pid) && kernel::reap(Whom::One(pid)).is_none() {
+                    found.push(pid);
+                }
+            });
+            let left = end.saturating_duration_since(Instant::now());
+            if found.is_empty() || left.is_zero() {
+                return found;
             }
-        });
-        found
+            let _ = kernel::poll([self.children.as_raw_fd()], i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
+        }
     }
 
     /// SIGKILL to the job's group and to every descendant until none is left; then disarms the deadline for good.

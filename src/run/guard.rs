@@ -34,6 +34,8 @@ pub struct Guard {
     pub(super) verdict: Option<Verdict>,
     /// The lease was lost, and said to be.
     lost: bool,
+    /// The job ended by itself, and may have left processes behind.
+    left: bool,
     /// The job runs without the lock, as asked for when the store is out of reach.
     unlocked: bool,
 }
@@ -81,6 +83,7 @@ impl Guard {
             urged: 0,
             verdict: None,
             lost: false,
+            left: false,
         }
     }
 
@@ -236,9 +239,8 @@ impl Guard {
                 self.verdict.get_or_insert(end.into());
                 match self.stragglers {
                     Stragglers::Leave => {
-                        let mut orders = vec![Order::CountLeftBehind];
-                        orders.extend(self.release_now());
-                        orders
+                        self.left = true;
+                        self.release_now()
                     }
                     Stragglers::Kill => self.kill(now),
                     Stragglers::Wait => {
@@ -319,7 +321,9 @@ impl Guard {
 
     pub(super) fn finish(&mut self) -> Vec<Order> {
         self.state = State::Finished;
-        vec![Order::Finish(self.verdict.unwrap_or(Verdict::Code(Exit::Failed.code())))]
+        // Counted last: the lock is not kept waiting for it.
+        let count = self.left.then_some(Order::CountLeftBehind);
+        count.into_iter().chain([Order::Finish(self.verdict.unwrap_or(Verdict::Code(Exit::Failed.code())))]).collect()
     }
 
     fn has_job(&self) -> bool {

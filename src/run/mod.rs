@@ -33,6 +33,9 @@ use orders::{Event, IfUnavailable, Order, Stragglers};
 /// How long one attempt to end the job's tree may take before the survivors are named.
 const KILL_WITHIN: Duration = Duration::from_secs(2);
 
+/// What the signal that ended the job has hit too is gone within this.
+const DYING: Duration = Duration::from_millis(20);
+
 /// A job that ends within this needs no heartbeat: the shortest ttl beats every 200 ms.
 const BRIEF: Duration = Duration::from_millis(20);
 
@@ -202,7 +205,7 @@ impl Loop {
             Order::Stop => self.worker.stop(),
             Order::Kill => return Done::Then(Event::Killed(self.worker.kill_tree(KILL_WITHIN))),
             Order::StopToo(signal) => self.worker.job_stopped(signal),
-            Order::CountLeftBehind => return Done::Then(Event::LeftBehind(self.worker.stragglers())),
+            Order::CountLeftBehind => return Done::Then(Event::LeftBehind(self.worker.stragglers(DYING))),
             Order::Pause => self.heartbeat.give(SessionOrder::Pause),
             Order::Resume => self.heartbeat.give(SessionOrder::Resume),
             Order::Leave => {

@@ -84,7 +84,7 @@ fn a_killed_sentry_ends_the_job() {
 fn a_killed_worker_ends_the_job() {
     let scene = Scene::new("2s");
     send(scene.first.worker(), SIGKILL);
-    lost(&scene.ends(SOON), "the worker died; the job was killed");
+    lost(&scene.ends(SOON), "vaultlock's worker process was killed, and the job with it");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn both_killed_the_lock_stays_with_the_last_of_the_job() {
 fn a_frozen_worker_loses_its_job() {
     let scene = Scene::new("1s");
     send(scene.first.worker(), SIGSTOP);
-    lost(&scene.ends(SOON), "the worker did not renew in time; the job was killed");
+    lost(&scene.ends(SOON), "the lease was lost (vaultlock was stopped or starved): the job was killed");
 }
 
 #[test]

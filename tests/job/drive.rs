@@ -100,7 +100,7 @@ fn supervise(mut worker: Worker, timing: Timing, bell: std::os::fd::BorrowedFd) 
                 match leftovers.to_str() {
                     Some("wait") => {}
                     Some("kill") => {
-                        eprintln!("stragglers {}", worker.stragglers().len());
+                        eprintln!("stragglers {}", worker.stragglers(Duration::ZERO).len());
                         let _ = worker.kill_tree(Duration::from_secs(1));
                         worker.finish(how.into());
                     }

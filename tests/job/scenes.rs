@@ -200,7 +200,10 @@ fn worker_killed() {
         let mut run = tree();
         send(run.worker(), SIGKILL);
         let (status, _, err) = run.end();
-        assert_eq!((status.code(), &*err), (Some(121), "vaultlock: the worker died; the job was killed\n"));
+        assert_eq!(
+            (status.code(), &*err),
+            (Some(121), "vaultlock: vaultlock's worker process was killed, and the job with it\n")
+        );
         assert!(run.alive().is_empty());
     }
 }
@@ -220,7 +223,7 @@ fn worker_killed_before_the_job() {
     let mut run = run.env(GATE, gate.to_str().unwrap()).start();
     send(run.worker(), SIGKILL);
     let (status, _, err) = run.end();
-    assert_eq!((status.code(), &*err), (Some(125), "vaultlock: the worker died before the job started\n"));
+    assert_eq!((status.code(), &*err), (Some(125), "vaultlock: vaultlock's worker process was killed before the job started\n"));
 }
 
 /// The whole time from the last renewal, at the latest, to the end of all processes.
@@ -251,7 +254,10 @@ fn worker_frozen() {
     let start = Instant::now();
     let (status, _, err) = run.end();
     run.wait_for_none();
-    assert_eq!((status.code(), &*err), (Some(121), "vaultlock: the worker did not renew in time; the job was killed\n"));
+    assert_eq!(
+        (status.code(), &*err),
+        (Some(121), "vaultlock: the lease was lost (vaultlock was stopped or starved): the job was killed\n")
+    );
     assert!(start.elapsed() < Duration::from_millis(990), "{:?}", start.elapsed());
 }
 

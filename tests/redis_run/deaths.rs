@@ -50,7 +50,7 @@ fn the_sentry_is_killed_the_worker_ends_the_job_and_gives_the_lock_back() {
 fn the_worker_is_killed_the_sentry_ends_the_job_and_the_lease_runs_out() {
     let (earliest, latest) = after_lapse();
     let (holder, _stage, _server) = struck("worker killed", |holder| send(holder.worker(), SIGKILL), earliest, latest);
-    was_lost(&holder.end(), &["the worker died; the job was killed"]);
+    was_lost(&holder.end(), &["vaultlock's worker process was killed, and the job with it"]);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn both_are_killed_and_the_job_dies_with_them() {
 fn the_worker_is_frozen_and_the_sentry_ends_the_job_inside_its_lease() {
     let (earliest, latest) = after_lapse();
     let (holder, _stage, _server) = struck("worker frozen", |holder| send(holder.worker(), SIGSTOP), earliest, latest);
-    was_lost(&holder.end(), &["the worker did not renew in time; the job was killed"]);
+    was_lost(&holder.end(), &["the lease was lost (vaultlock was stopped or starved): the job was killed"]);
 }
 
 #[test]
