@@ -154,6 +154,13 @@ fn signals_go_to_the_job_once_and_a_second_int_or_term_kills() {
 }
 
 #[test]
+fn a_signal_while_the_lock_is_given_back_ends_the_wait_for_the_store() {
+    let mut guard = running(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(3))), at(1.0)), [Order::Leave]);
+    assert_eq!(guard.handle(signal(Signal::SIGTERM), at(2.0)).last(), Some(&Order::Finish(Verdict::Code(3))));
+}
+
+#[test]
 fn a_signal_while_waiting_withdraws_and_the_store_has_a_second_to_hear_of_it() {
     for sent in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let mut guard = guard(Stragglers::Leave);

@@ -6,10 +6,12 @@
 //!              \- J  job: own group, the terminal's foreground if P's was         spawn.rs
 //! ```
 //!
-//! page.rs holds the words P and W share (the deadline above all), wire.rs what they tell each other, tree.rs
+//! ending.rs is how W ends the job, page.rs holds the words P and W share (the deadline above all), wire.rs what they tell
+//! each other, entry.rs how the program begins, tree.rs
 //! how a process finds and kills its children, isolate.rs the job's own PID namespace, signals.rs which signals are
 //! taken from P and given back to J, terminal.rs who may have the terminal, kernel.rs the bare calls.
 
+mod ending;
 pub mod entry;
 mod isolate;
 mod kernel;

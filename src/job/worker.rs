@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::job::kernel::{self, Change, Whom, kill};
+use crate::job::kernel::{self, Whom, kill};
 use crate::job::page::{Deadline, Ladder, Page};
 use crate::job::signals::{self, Inherited};
 use crate::job::spawn::{self, Started};
@@ -22,7 +21,7 @@ const NAME: &std::ffi::CStr = c"vaultlock-w";
 /// The worker. It stays on the thread that [`super::split`] returned on: the kernel kills the job when the thread that
 /// started it ends (prctl(2), PR_SET_PDEATHSIG).
 pub struct Worker {
-    page: &'static Page,
+    pub(super) page: &'static Page,
     stop: Signal,
     terminal: Option<Terminal>,
     inherited: Inherited,
@@ -30,10 +29,10 @@ pub struct Worker {
     from_sentry: OwnedFd,
     to_sentry: ToSentry,
     /// SIGCHLD.
-    children: OwnedFd,
+    pub(super) children: OwnedFd,
     timer: OwnedFd,
-    deadline: Deadline,
-    state: State,
+    pub(super) deadline: Deadline,
+    pub(super) state: State,
     one_thread: PhantomData<*const ()>,
 }
 
@@ -50,11 +49,11 @@ pub(super) struct Parts {
 }
 
 #[derive(Default)]
-struct State {
-    started: Option<Started>,
+pub(super) struct State {
+    pub(super) started: Option<Started>,
     /// The job's leader has been reaped, its number is free.
-    reaped: bool,
-    end: Option<End>,
+    pub(super) reaped: bool,
+    pub(super) end: Option<End>,
     told_end: bool,
     told_alone: bool,
     sentry_died: bool,
@@ -144,58 +143,6 @@ impl Worker {
         self.page.stop_sent()
     }
 
-    /// The job's processes other than the job itself that would outlive it now. Only those that are children of the
-    /// worker: complete once the job has ended.
-    ///
-    /// Some may just be dying of the signal that ended the job: waits up to `within` for the last to be gone.
-    pub fn stragglers(&self, within: Duration) -> Vec<i32> {
-        let end = Instant::now() + within;
-        loop {
-            self.drain_children();
-            let mut found = Vec::new();
-            tree::each_child(&mut |pid| {
-                if !self.is_leader(pid) && kernel::reap(Whom::One(pid)).is_none() {
-                    found.push(pid);
-                }
-            });
-            let left = end.saturating_duration_since(Instant::now());
-            if found.is_empty() || left.is_zero() {
-                return found;
-            }
-            let _ = kernel::poll([self.children.as_raw_fd()], i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX));
-        }
-    }
-
-    /// SIGKILL to the job's group and to every descendant until none is left; then disarms the deadline for good.
-    ///
-    /// While the deadline is armed `within` is cut to half of the time between kill and dead line (less a margin):
-    /// later than that the sentry kills this process too.
-    ///
-    /// # Errors
-    /// The processes that lived on for `within`: another user's, or in an uninterruptible sleep. The deadline stays armed.
-    pub fn kill_tree(&mut self, within: Duration) -> Result<(), Vec<i32>> {
-        let within = self.deadline.begin_killing().map_or(within, |most| most.min(within));
-        let end = Instant::now() + within;
-        self.page.signal(libc::SIGKILL);
-        loop {
-            self.drain_children();
-            let survivors = self.kill_children();
-            if survivors.is_empty() {
-                break;
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(survivors);
-            }
-            // Rounded up: a wait of zero would be a busy loop.
-            let millis = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
-            let _ = kernel::poll([self.children.as_raw_fd()], millis);
-        }
-        self.reap_job();
-        self.deadline.close();
-        Ok(())
-    }
-
     /// Tells the sentry that the job was stopped. It stops itself the same way, and continues by [`Event::Signal`] CONT.
     pub fn job_stopped(&mut self, signal: Signal) {
         if !self.state.sentry_stopped && self.terminal.is_some() {
@@ -278,7 +225,7 @@ impl Worker {
     }
 
     /// Reaps orphans until the job's leader turns up dead; that one stays, for its number is the group's.
-    fn reap_until_job(&mut self) {
+    pub(super) fn reap_until_job(&mut self) {
         while let Some(change) = kernel::look(Whom::Any) {
             if self.is_leader(change.pid) {
                 self.state.end = Some(change.end());
@@ -297,46 +244,6 @@ impl Worker {
         alone
     }
 
-    /// One round: kills every child, reaps the dead ones except the leader, lists those that were alive.
-    fn kill_children(&mut self) -> Vec<i32> {
-        if self.is_isolated() {
-            self.kill_init();
-            self.reap_until_job();
-            if self.state.end.is_some() {
-                self.reap_job();
-            }
-        }
-        let mut alive = Vec::new();
-        tree::each_child(&mut |pid| {
-            if self.is_leader(pid) && kernel::look(Whom::One(pid)).is_some() {
-                return;
-            }
-            if !self.is_leader(pid) && kernel::reap(Whom::One(pid)).is_some() {
-                return;
-            }
-            kill(pid, libc::SIGKILL);
-            alive.push(pid);
-        });
-        alive
-    }
-
-    fn kill_init(&self) {
-        if let Some(init) = self.state.started.and_then(|started| started.init) {
-            kill(init, libc::SIGKILL);
-        }
-    }
-
-    fn reap_job(&mut self) {
-        if let Some(started) = self.state.started
-            && !self.state.reaped
-        {
-            self.page.forget_group();
-            self.state.reaped = true;
-            let dead: Option<Change> = kernel::await_death(Whom::One(started.job));
-            self.state.end = self.state.end.or(dead.map(Change::end));
-        }
-    }
-
     /// The sentry can take no verdict, and the shell sees no progress, while it is stopped.
     fn wake_sentry(&mut self) {
         if self.state.sentry_stopped && kernel::parent() == self.sentry {
@@ -345,15 +252,15 @@ impl Worker {
         }
     }
 
-    fn is_isolated(&self) -> bool {
+    pub(super) fn is_isolated(&self) -> bool {
         self.state.started.is_some_and(|started| started.init.is_some())
     }
 
-    fn is_leader(&self, pid: i32) -> bool {
+    pub(super) fn is_leader(&self, pid: i32) -> bool {
         !self.state.reaped && self.state.started.is_some_and(|started| started.job == pid)
     }
 
-    fn drain_children(&self) {
+    pub(super) fn drain_children(&self) {
         while kernel::next_signal(self.children.as_fd()).is_some() {}
     }
 }
