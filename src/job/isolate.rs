@@ -14,9 +14,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 
 use crate::job::SpawnError;
+use crate::job::child::{Child, Report, Started};
 use crate::job::kernel::{self, Whom, check, errno, kill};
+use crate::job::program::Program;
 use crate::job::signals;
-use crate::job::spawn::{Child, Program, Report, Started};
 
 /// Makes the namespace and the job in it. The job may already have reported a failure.
 pub(super) fn start(child: &Child, program: &mut Program, reports: &OwnedFd) -> Result<(Started, Option<Report>), SpawnError> {

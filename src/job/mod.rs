@@ -6,16 +6,18 @@
 //!              \- J  job: own group, the terminal's foreground if P's was         spawn.rs
 //! ```
 //!
-//! ending.rs is how W ends the job, page.rs holds the words P and W share (the deadline above all), wire.rs what they tell
-//! each other, entry.rs how the program begins, tree.rs
-//! how a process finds and kills its children, isolate.rs the job's own PID namespace, signals.rs which signals are
-//! taken from P and given back to J, terminal.rs who may have the terminal, kernel.rs the bare calls.
+//! page.rs holds the words P and W share (the deadline above all), wire.rs what they tell each other. program.rs and
+//! child.rs are J before its exec, isolate.rs its own PID namespace, ending.rs how W ends it, tree.rs how a process finds and
+//! kills its children. signals.rs is which signals are taken from P and given back to J, terminal.rs who may have the
+//! terminal, entry.rs how the program begins, kernel.rs the bare calls.
 
+mod child;
 mod ending;
 pub mod entry;
 mod isolate;
 mod kernel;
 mod page;
+mod program;
 mod sentry;
 mod signals;
 mod spawn;

@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::signal::Signal;
 
+use crate::job::child::Started;
 use crate::job::kernel::{self, Whom, kill};
 use crate::job::page::{Deadline, Ladder, Page};
 use crate::job::signals::{self, Inherited};
-use crate::job::spawn::{self, Started};
+use crate::job::spawn;
 use crate::job::terminal::Terminal;
 use crate::job::wire::{self, Heard, Message, ToSentry};
 use crate::job::{Command, End, Event, SpawnError, Verdict, tree};

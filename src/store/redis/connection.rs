@@ -12,6 +12,7 @@ use rustls::{ClientConnection, StreamOwned};
 use socket2::{SockAddr, Socket};
 
 use super::address::{Address, Place};
+use super::budget::Budget;
 use super::{dial, refusal, tls};
 use crate::bell;
 use crate::store::Error;
@@ -21,27 +22,6 @@ use crate::time::{Clock, Tick};
 const LONGEST_REPLY: usize = 64 << 20;
 /// The kernel takes no time-out of centuries.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
-
-/// Until when a verb must be done, and how long it was given, for the message.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
-    pub until: Tick,
-    pub whole: Duration,
-}
-
-impl Budget {
-    pub fn new(whole: Duration) -> Budget {
-        Budget { until: Clock::Boottime.now() + whole, whole }
-    }
-
-    /// # Errors
-    /// Nothing is left.
-    pub fn left(self) -> io::Result<Duration> {
-        let left = Clock::Boottime.now().until(self.until);
-        // Zero would mean no time-out to the kernel, and it counts in microseconds.
-        if left < Duration::from_micros(1) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
-    }
-}
 
 /// An open connection. After any error it must be dropped: a reply may still be under way.
 pub(super) struct Connection {

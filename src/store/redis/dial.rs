@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::connection::Budget;
+use super::budget::Budget;
 
 /// A host that is gone without a word is noticed after about this long, also where nothing is sent.
 const SILENCE: Duration = Duration::from_secs(20);

@@ -18,6 +18,7 @@
 //! +zremrangebyrank +sadd +smembers +publish +subscribe +select` (also in [`ACL`]).
 
 mod address;
+mod budget;
 mod connection;
 mod dial;
 mod refusal;
@@ -35,7 +36,8 @@ use redis::{Cmd, Value};
 pub use address::Address;
 pub use refusal::ACL;
 
-use self::connection::{Budget, Connection};
+use self::budget::Budget;
+use self::connection::Connection;
 use self::reply::{Reply, holder_ids};
 use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;

@@ -7,7 +7,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::address::Address;
-use super::connection::{Budget, Connection};
+use super::budget::Budget;
+use super::connection::Connection;
 use crate::bell;
 use crate::ledger::Id;
 use crate::store::Error;
