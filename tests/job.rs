@@ -7,6 +7,8 @@ mod drive;
 mod run;
 #[path = "job/scenes.rs"]
 mod scenes;
+#[path = "support/signals.rs"]
+mod signals;
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;

@@ -39,6 +39,7 @@ impl Run {
 
     /// A command that runs the driver somehow, e.g. within a shell; it finds it as `$D`.
     pub fn with(mut command: Command) -> Run {
+        crate::signals::heed(&mut command);
         let folder = tempfile::tempdir().unwrap();
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         command.env(drive::FLAG, "1").env(MARK, &mark).env("F", folder.path());

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -83,6 +84,7 @@ impl Stage {
     pub fn command(&self, words: &[&str]) -> Command {
         self.named.borrow_mut().extend(words.iter().filter(|word| word.contains("://")).map(ToString::to_string));
         let mut command = Command::new(BINARY);
+        signals::heed(&mut command);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VAULTLOCK_")) {
             command.env_remove(name);
         }

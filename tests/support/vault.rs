@@ -13,6 +13,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::signals;
+
 pub const BINARY: &str = env!("CARGO_BIN_EXE_vaultlock");
 /// Every process of a vault has this in its environment, with the vault's own mark.
 const MARK: &str = "VAULT_TEST_MARK";
@@ -86,6 +88,7 @@ impl Vault {
         command.env("F", self.folder.path()).env("V", BINARY).stdin(Stdio::null());
         // A group of its own, as a shell gives to each of its jobs.
         command.process_group(0);
+        signals::heed(&mut command);
         command
     }
 
