@@ -12,6 +12,9 @@ use crate::job::program::Program;
 use crate::job::signals::Inherited;
 use crate::job::terminal;
 
+/// What the job inherits stands at this number or above: a script's own `exec 7>` must not close its lock.
+const ABOVE_SCRIPTS: c_int = 20;
+
 /// A job whose program runs.
 #[derive(Clone, Copy)]
 pub(super) struct Started {
@@ -61,7 +64,11 @@ impl Child<'_> {
         }
         for fd in self.inherit {
             // SAFETY: takes no pointers.
-            unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) };
+            unsafe {
+                if libc::fcntl(*fd, libc::F_DUPFD, ABOVE_SCRIPTS) == -1 {
+                    libc::fcntl(*fd, libc::F_SETFD, 0);
+                }
+            }
         }
         self.inherited.give_back();
         let errno = program.execute();

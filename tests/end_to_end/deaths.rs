@@ -156,6 +156,37 @@ fn both_frozen_the_leader_dies_and_the_lock_stays_until_the_sentry_goes_on() {
     assert_eq!(done.code, 121, "{done:?}");
 }
 
+/// What left its session and its parent behind is out of everybody's reach, but not of the kernel's.
+#[test]
+fn isolated_nothing_of_the_job_outlives_sentry_and_worker_frozen_or_killed_together() {
+    for fault in [SIGSTOP, SIGKILL] {
+        let vault = Vault::new();
+        let crowd = "i=0; while [ $i -lt 20 ]; do (setsid sh -c 'while :; do echo >> $F/ticks; sleep 0.02; done' &); i=$((i+1)); done; sleep 600";
+        let first = vault.spawn(&["--ttl", "1s", "--isolate"], "x", &["sh", "-c", crowd]);
+        wait_for("a crowd of daemons", || vault.text("ticks").len() > 100);
+        let (sentry, worker) = (first.sentry(), first.worker());
+        let struck = Instant::now();
+        send_all(&[sentry, worker], fault);
+        wait_for("the worker's death", || !is_alive(worker));
+        let ticks = || vault.text("ticks").len();
+        wait_for("silence", || {
+            let before = ticks();
+            let quiet = Instant::now();
+            while quiet.elapsed() < Duration::from_millis(200) && ticks() == before {
+                std::thread::yield_now();
+            }
+            ticks() == before
+        });
+        assert!(
+            struck.elapsed() < Duration::from_millis(990 + 200 + 50),
+            "alive for {:?}",
+            struck.elapsed() - Duration::from_millis(200)
+        );
+        first.send(SIGCONT);
+        first.end();
+    }
+}
+
 #[test]
 fn a_worker_that_froze_for_less_than_the_ttl_goes_on() {
     let vault = Vault::new();
