@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, RawFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Claim, Ending, News, Notes};
+use super::{Claim, Ending, News, Notes, Standing};
 use crate::bell::{Bell, listen};
+use crate::ledger::Why;
 use crate::name::Name;
 use crate::session::words::{Answer, Request, Step};
 use crate::store::{self, Store};
@@ -183,8 +184,13 @@ impl Session {
     }
 
     fn note_end(&mut self, ending: Ending) -> Ending {
-        if matches!(ending, Ending::Busy(_)) && !self.store.kind().knows_the_dead {
-            let _ = self.notes.leave(self.claim.watched());
+        // A holder that lapses must be watched by somebody, and a vacancy that a frozen waiter lets go by.
+        let vacant = |standing: &Standing| standing.why == Why::Queued;
+        match &ending {
+            Ending::Busy(standing) if !self.store.kind().knows_the_dead || standing.as_ref().is_some_and(vacant) => {
+                let _ = self.notes.leave(self.claim.watched());
+            }
+            _ => {}
         }
         ending
     }

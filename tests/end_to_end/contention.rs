@@ -139,6 +139,24 @@ fn a_frozen_head_is_passed_and_has_its_turn_later() {
 }
 
 #[test]
+fn a_frozen_head_is_passed_by_callers_that_do_not_wait_too() {
+    let vault = Vault::new();
+    let holder = vault.hold(&[], "x");
+    let frozen = vault.spawn(&[], "x", &["true"]);
+    vault.wait_for_waiting("x", 1);
+    let both = [frozen.worker(), frozen.sentry()];
+    send_all(&both, SIGSTOP);
+    vault.let_go("x");
+    assert_eq!(holder.end().code, 0);
+    let vacant = Instant::now();
+    assert_eq!(vault.run(&["-n"], "x", &["true"]).code, 75, "it has its second");
+    wait_for("a caller that gets in", || vault.run(&["-n", "-q"], "x", &["true"]).code == 0);
+    assert!(vacant.elapsed() >= Duration::from_secs(1), "{:?}", vacant.elapsed());
+    send_all(&both, SIGCONT);
+    assert_eq!(frozen.end().code, 0);
+}
+
+#[test]
 fn a_release_wakes_the_next_within_a_tenth_of_a_second() {
     let vault = Vault::new();
     let mut gaps = Vec::new();
