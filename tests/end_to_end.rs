@@ -1,5 +1,7 @@
 //! The built binary on the file store, from the outside: what users type and get, and what happens when things go wrong.
 
+#[path = "support/running.rs"]
+pub mod running;
 #[path = "support/signals.rs"]
 mod signals;
 #[path = "support/vault.rs"]

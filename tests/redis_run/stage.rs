@@ -1,28 +1,24 @@
 //! A folder for the jobs of one test, the built binary on one store, and the processes that come of it.
 
 use std::cell::RefCell;
-use std::fs::{self, File};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::support::signals;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 use vaultlock::store::locate::Location;
 
 use crate::log::{JOB, Log};
+pub use crate::support::running::{Done, Running, send, stays, wait_for};
+use crate::support::running::{end_marked, marked};
+use crate::support::signals;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_vaultlock");
 /// Every process of a stage has this in its environment, with the stage's own mark.
 const MARK: &str = "REDIS_STAGE_MARK";
-/// Far longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(40);
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A folder (`$F` for the jobs) and a store. Whatever still runs is killed at the end.
@@ -32,21 +28,6 @@ pub struct Stage {
     url: String,
     /// Every store that was named, to take away what this host noted of it.
     named: RefCell<Vec<String>>,
-}
-
-/// One started vaultlock. Its output goes to files: a pipe would wait for what a job leaves behind.
-pub struct Running {
-    pub child: Child,
-    out: PathBuf,
-    err: PathBuf,
-}
-
-/// How it ended: the code (minus the signal's number if a signal ended vaultlock itself), and what it said.
-#[derive(Debug)]
-pub struct Done {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
 }
 
 impl Stage {
@@ -95,11 +76,9 @@ impl Stage {
         command
     }
 
-    pub fn start(&self, mut command: Command) -> Running {
+    pub fn start(&self, command: Command) -> Running {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let (out, err) = (self.file(&format!("{number}.out")), self.file(&format!("{number}.err")));
-        command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
-        Running { child: command.spawn().unwrap(), out, err }
+        Running::start(command, self.file(&format!("{number}.out")), self.file(&format!("{number}.err")))
     }
 
     /// `vaultlock WORDS`, to its end.
@@ -161,29 +140,19 @@ impl Stage {
         serde_json::from_str(&done.out).unwrap()
     }
 
+    fn mark(&self) -> String {
+        format!("{MARK}={}", self.mark)
+    }
+
     /// All living processes of this stage.
     pub fn alive(&self) -> Vec<i32> {
-        let mark = format!("{MARK}={}", self.mark);
-        let has = |pid: &i32| {
-            let text = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            text.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
-        };
-        let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(has).collect()
+        marked(&self.mark())
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let end = Instant::now() + Duration::from_secs(5);
-        loop {
-            let alive = self.alive();
-            alive.iter().for_each(|pid| send(*pid, Signal::SIGKILL));
-            if alive.is_empty() || Instant::now() > end {
-                break;
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
+        end_marked(&self.mark());
         // What this host noted of a store that is gone.
         for url in self.named.take() {
             if let Some(notes) = Location::parse(&url).ok().and_then(|location| location.notes_dir()) {
@@ -191,91 +160,4 @@ impl Drop for Stage {
             }
         }
     }
-}
-
-impl Running {
-    /// The process that the shell would know.
-    pub fn sentry(&self) -> i32 {
-        self.child.id() as i32
-    }
-
-    pub fn worker(&self) -> i32 {
-        let mut found = None;
-        wait_for("a worker", || {
-            found = children(self.sentry()).into_iter().find(|pid| comm(*pid) == "vaultlock-w");
-            found.is_some()
-        });
-        found.unwrap()
-    }
-
-    pub fn both(&self) -> [i32; 2] {
-        [self.sentry(), self.worker()]
-    }
-
-    pub fn is_over(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
-    pub fn end(mut self) -> Done {
-        wait_for("the end of vaultlock", || self.is_over());
-        let status = self.child.wait().unwrap();
-        let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
-        Done { code, out: fs::read_to_string(&self.out).unwrap(), err: self.err() }
-    }
-
-    /// What it has said on standard error so far.
-    pub fn err(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.err).unwrap()).into_owned()
-    }
-}
-
-impl Done {
-    /// It ended with this code and said one line with each of these parts in it.
-    #[track_caller]
-    pub fn said_one_line(&self, code: i32, parts: &[&str]) {
-        assert_eq!((self.code, self.err.lines().count()), (code, 1), "{}", self.err);
-        for part in parts {
-            assert!(self.err.contains(part), "{:?} lacks {part:?}", self.err);
-        }
-    }
-
-    /// It ended well and said nothing.
-    #[track_caller]
-    pub fn was_silent(&self, code: i32) {
-        assert_eq!((self.code, self.err.as_str()), (code, ""));
-    }
-}
-
-/// Polls until `good`, and fails after [`PATIENCE`].
-#[track_caller]
-pub fn wait_for(what: &str, mut good: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !good() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(3));
-    }
-}
-
-/// Watches for `span` that something stays so.
-#[track_caller]
-pub fn stays(what: &str, span: Duration, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + span;
-    while Instant::now() < end {
-        assert!(so(), "it did not stay so: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-pub fn send(pid: i32, signal: Signal) {
-    let _ = kill(Pid::from_raw(pid), signal);
-}
-
-fn comm(pid: i32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
-}
-
-fn children(pid: i32) -> Vec<i32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()).collect()
 }

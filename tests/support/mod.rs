@@ -3,6 +3,7 @@
 pub mod claims;
 pub mod proxy;
 pub mod redis;
+pub mod running;
 pub mod signals;
 pub mod verdict;
 

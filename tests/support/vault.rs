@@ -1,46 +1,27 @@
 //! A file store in a folder of its own, the built binary on it, and the processes that come of it.
 
-use std::fs::{self, File};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use crate::running::{Done, Running, is_alive, send, send_all, stays, wait_for};
+use crate::running::{end_marked, marked};
 use crate::signals;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_vaultlock");
 /// Every process of a vault has this in its environment, with the vault's own mark.
 const MARK: &str = "VAULT_TEST_MARK";
-/// Far longer than anything here takes.
-pub const PATIENCE: Duration = Duration::from_secs(40);
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// A folder (`$F` for the jobs) with a store in it. Whatever still runs is killed at the end.
 pub struct Vault {
     folder: TempDir,
     mark: String,
-}
-
-/// One started vaultlock. Its output goes to files: a pipe would wait for what a job leaves behind.
-pub struct Running {
-    child: Child,
-    out: PathBuf,
-    err: PathBuf,
-}
-
-/// How it ended: the code (minus the signal's number if a signal ended vaultlock itself), and what it said.
-#[derive(Debug)]
-pub struct Done {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
 }
 
 impl Vault {
@@ -107,11 +88,9 @@ impl Vault {
         self.start(self.command(words)).end()
     }
 
-    pub fn start(&self, mut command: Command) -> Running {
+    pub fn start(&self, command: Command) -> Running {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let (out, err) = (self.file(&format!("{number}.out")), self.file(&format!("{number}.err")));
-        command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
-        Running { child: command.spawn().unwrap(), out, err }
+        Running::start(command, self.file(&format!("{number}.out")), self.file(&format!("{number}.err")))
     }
 
     /// What `status NAME --json` says.
@@ -186,119 +165,20 @@ impl Vault {
 
     /// All living processes of this vault.
     pub fn alive(&self) -> Vec<i32> {
-        let mark = format!("{MARK}={}", self.mark);
-        let has = |pid: &i32| {
-            let text = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            text.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
-        };
-        let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(has).collect()
+        marked(&self.mark())
+    }
+
+    fn mark(&self) -> String {
+        format!("{MARK}={}", self.mark)
     }
 }
 
 impl Drop for Vault {
     fn drop(&mut self) {
-        let end = Instant::now() + Duration::from_secs(5);
-        loop {
-            let alive = self.alive();
-            alive.iter().for_each(|pid| send(*pid, Signal::SIGKILL));
-            if alive.is_empty() || Instant::now() > end {
-                return;
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
+        end_marked(&self.mark());
     }
-}
-
-impl Running {
-    /// The process that the shell would know.
-    pub fn sentry(&self) -> i32 {
-        self.child.id() as i32
-    }
-
-    pub fn worker(&self) -> i32 {
-        let mut found = None;
-        wait_for("a worker", || {
-            found = children(self.sentry()).into_iter().find(|pid| comm(*pid) == "vaultlock-w");
-            found.is_some()
-        });
-        found.unwrap()
-    }
-
-    /// The job's leader.
-    pub fn job(&self) -> i32 {
-        let worker = self.worker();
-        let mut found = None;
-        wait_for("a job", || {
-            found = children(worker).into_iter().find(|pid| comm(*pid) != "vaultlock-w");
-            found.is_some()
-        });
-        found.unwrap()
-    }
-
-    pub fn send(&self, signal: Signal) {
-        send(self.sentry(), signal);
-    }
-
-    pub fn is_over(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
-    }
-
-    pub fn end(mut self) -> Done {
-        wait_for("the end of vaultlock", || self.is_over());
-        let status = self.child.wait().unwrap();
-        let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
-        let text = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
-        Done { code, out: text(&self.out), err: text(&self.err) }
-    }
-
-    /// What it has said on standard error so far.
-    pub fn err(&self) -> String {
-        fs::read_to_string(&self.err).unwrap()
-    }
-}
-
-/// Polls until `good`, and fails after [`PATIENCE`].
-pub fn wait_for(what: &str, mut good: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !good() {
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Watches for `span` that something stays so.
-pub fn stays(what: &str, span: Duration, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + span;
-    while Instant::now() < end {
-        assert!(so(), "it did not stay so: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-pub fn send(pid: i32, signal: Signal) {
-    let _ = kill(Pid::from_raw(pid), signal);
-}
-
-pub fn send_all(pids: &[i32], signal: Signal) {
-    pids.iter().for_each(|pid| send(*pid, signal));
-}
-
-pub fn is_alive(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, after)| !after.starts_with('Z'))
 }
 
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
-}
-
-fn comm(pid: i32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
-}
-
-fn children(pid: i32) -> Vec<i32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()).collect()
 }

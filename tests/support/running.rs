@@ -1,0 +1,170 @@
+//! A started vaultlock, and the processes that come of it.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Far longer than anything here takes.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// One started vaultlock. Its output goes to files: a pipe would wait for what a job leaves behind.
+pub struct Running {
+    pub child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+/// How it ended: the code (minus the signal's number if a signal ended vaultlock itself), and what it said.
+#[derive(Debug)]
+pub struct Done {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// All living processes that have `NAME=VALUE` in their environment.
+pub fn marked(mark: &str) -> Vec<i32> {
+    let has = |pid: &i32| {
+        let text = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        text.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+    };
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(has).collect()
+}
+
+/// Kills them until none is left.
+pub fn end_marked(mark: &str) {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let alive = marked(mark);
+        alive.iter().for_each(|pid| send(*pid, Signal::SIGKILL));
+        if alive.is_empty() || Instant::now() > end {
+            return;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+impl Running {
+    /// Starts it, with its output in these files.
+    pub fn start(mut command: Command, out: PathBuf, err: PathBuf) -> Running {
+        command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
+        Running { child: command.spawn().unwrap(), out, err }
+    }
+
+    /// The process that the shell would know.
+    pub fn sentry(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub fn worker(&self) -> i32 {
+        let mut found = None;
+        wait_for("a worker", || {
+            found = children(self.sentry()).into_iter().find(|pid| comm(*pid) == "vaultlock-w");
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// The job's leader.
+    pub fn job(&self) -> i32 {
+        let worker = self.worker();
+        let mut found = None;
+        wait_for("a job", || {
+            found = children(worker).into_iter().find(|pid| comm(*pid) != "vaultlock-w");
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    pub fn both(&self) -> [i32; 2] {
+        [self.sentry(), self.worker()]
+    }
+
+    pub fn send(&self, signal: Signal) {
+        send(self.sentry(), signal);
+    }
+
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    pub fn end(mut self) -> Done {
+        wait_for("the end of vaultlock", || self.is_over());
+        let status = self.child.wait().unwrap();
+        let code = status.code().unwrap_or_else(|| -status.signal().unwrap());
+        let text = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+        Done { code, out: text(&self.out), err: text(&self.err) }
+    }
+
+    /// What it has said on standard error so far.
+    pub fn err(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.err).unwrap()).into_owned()
+    }
+}
+
+impl Done {
+    /// It ended with this code and said one line with each of these parts in it.
+    #[track_caller]
+    pub fn said_one_line(&self, code: i32, parts: &[&str]) {
+        assert_eq!((self.code, self.err.lines().count()), (code, 1), "{}", self.err);
+        for part in parts {
+            assert!(self.err.contains(part), "{:?} lacks {part:?}", self.err);
+        }
+    }
+
+    /// It ended well and said nothing.
+    #[track_caller]
+    pub fn was_silent(&self, code: i32) {
+        assert_eq!((self.code, self.err.as_str()), (code, ""));
+    }
+}
+
+/// Polls until `good`, and fails after [`PATIENCE`].
+#[track_caller]
+pub fn wait_for(what: &str, mut good: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !good() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// Watches for `span` that something stays so.
+#[track_caller]
+pub fn stays(what: &str, span: Duration, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + span;
+    while Instant::now() < end {
+        assert!(so(), "it did not stay so: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+pub fn send(pid: i32, signal: Signal) {
+    let _ = kill(Pid::from_raw(pid), signal);
+}
+
+pub fn send_all(pids: &[i32], signal: Signal) {
+    pids.iter().for_each(|pid| send(*pid, signal));
+}
+
+pub fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, after)| !after.starts_with('Z'))
+}
+
+pub fn children(pid: i32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>()).collect()
+}
+
+pub fn comm(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
