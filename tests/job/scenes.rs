@@ -287,13 +287,14 @@ fn both_frozen() {
 }
 
 fn fork_storm() {
+    // A ttl that the storm can not eat up: it is the kill that counts here, not the deadline.
     let run = Run::sh("echo > $F/ready; while :; do setsid sleep 1000 & done");
-    let mut run = run.env(TTL, "1000").start();
+    let mut run = run.env(TTL, "20000").start();
     run.wait_for_count(100);
     send(run.worker(), SIGKILL);
     assert_eq!(run.end().0.code(), Some(121));
     assert!(run.alive().is_empty());
-    let run = Run::sh("echo > $F/ready; while :; do setsid sleep 1000 & done").env(TTL, "1000").start();
+    let run = Run::sh("echo > $F/ready; while :; do setsid sleep 1000 & done").env(TTL, "20000").start();
     run.wait_for_count(100);
     send(run.sentry(), SIGKILL);
     run.wait_for_none();
