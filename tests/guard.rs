@@ -118,7 +118,8 @@ fn a_stop_by_the_sentry_is_a_loss_although_renewed_since() {
 #[test]
 fn no_job_starts_later_than_its_deadline_allows() {
     let mut guard = guard(Stragglers::Leave);
-    assert_eq!(guard.handle(granted(), at(4.9)), [Order::Leave]);
+    let too_late = Order::Say(Saying::TooLate(Duration::from_secs_f64(4.9)));
+    assert_eq!(guard.handle(granted(), at(4.9)), [Order::Say(Saying::WaitOver), too_late, Order::Leave]);
     assert_eq!(guard.handle(Event::Ended(Ending::Left), at(5.0)).last(), Some(&Order::Finish(Verdict::Code(121))));
 }
 

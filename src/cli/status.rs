@@ -207,27 +207,18 @@ fn held(holder: &HolderRow) -> String {
         (None, Some(left)) => format!("lease ends in {left:.0}s unless renewed"),
         (None, None) => "lease unknown".to_owned(),
     };
-    format!(
-        "{} (host {}, pid {}) for {}, fence {}, session {}, {lease}",
-        shown(&holder.label, WIDTH),
-        shown(&holder.host, WIDTH),
-        holder.pid,
-        whole(holder.held_for),
-        holder.fence,
-        holder.session,
-    )
+    let who = who(&holder.label, &holder.host, holder.pid);
+    format!("{who} for {}, fence {}, session {}, {lease}", whole(holder.held_for), holder.fence, holder.session)
 }
 
 fn queued(waiter: &QueueRow) -> String {
     let gone = if waiter.alive == Some(false) { ", its processes are gone" } else { "" };
-    format!(
-        "{} (host {}, pid {}) waits for {}, session {}{gone}",
-        shown(&waiter.label, WIDTH),
-        shown(&waiter.host, WIDTH),
-        waiter.pid,
-        whole(waiter.waited),
-        waiter.session,
-    )
+    let who = who(&waiter.label, &waiter.host, waiter.pid);
+    format!("{who} waits for {}, session {}{gone}", whole(waiter.waited), waiter.session)
+}
+
+fn who(label: &str, host: &str, pid: u32) -> String {
+    format!("{} (host {}, pid {pid})", shown(label, WIDTH), shown(host, WIDTH))
 }
 
 fn whole(span: Duration) -> String {

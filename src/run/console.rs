@@ -63,6 +63,11 @@ impl Console {
                 self.lock
             )),
             Saying::Lost(reason) => self.error(&format!("lost {}: {}; stopping the job", self.lock, self.reason(reason))),
+            Saying::TooLate(unrenewed) => self.error(&format!(
+                "lost {}: no renewal for {} (vaultlock was stopped or starved); the job was not started",
+                self.lock,
+                span(unrenewed)
+            )),
             Saying::Unkillable(pids) => self.error(&format!(
                 "{}: can't end processes {}; the lock is kept until they are gone: end them by hand",
                 self.lock,

@@ -169,7 +169,11 @@ impl Guard {
                 self.held_back = Some(fence);
                 Vec::new()
             }
-            State::Waiting if now >= self.timing.stop_at(self.sent) => self.release(Verdict::Code(Exit::Lost.code())),
+            State::Waiting if now >= self.timing.stop_at(self.sent) => {
+                let mut orders = vec![Order::Say(Saying::WaitOver), Order::Say(Saying::TooLate(now.since(self.sent)))];
+                orders.extend(self.release(Verdict::Code(Exit::Lost.code())));
+                orders
+            }
             State::Waiting => {
                 self.state = State::Running { stopped: false };
                 vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), Order::Start { fence: Some(fence) }]
