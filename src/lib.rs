@@ -6,7 +6,7 @@
 //! session/          a claim from first word to last; the only meeting of ledger and store
 //! store/ | job/     the outsides: where locks are kept | processes and signals
 //! ledger/           the lock itself: who holds, who waits, what follows. Pure
-//! name time timing duration exit secret shown bell    words, numbers, and a bell
+//! name time timing duration exit secret shown bell mutant    words, numbers, a bell, and how to be wrong
 //! ```
 //!
 //! Imports point down only, and `store` and `job` never meet; tests/house.rs keeps it so.
@@ -17,6 +17,7 @@ pub mod duration;
 pub mod exit;
 pub mod job;
 pub mod ledger;
+pub mod mutant;
 pub mod name;
 pub mod run;
 pub mod secret;

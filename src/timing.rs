@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::mutant::{self, Mutant};
 use crate::time::Tick;
 
 /// Two clocks may tick this much apart, in thousandths. NTP slews by 0.5 at the most: a margin of twenty.
@@ -105,7 +106,8 @@ impl Timing {
 
     /// When SIGKILL goes out if no beat sent after `sent` is acknowledged.
     pub fn kill_at(&self, sent: Tick) -> Tick {
-        self.dead_by(sent) - self.kill_and_slack
+        let forgotten = if mutant::on(Mutant::NoGraceMargin) { self.grace } else { Duration::ZERO };
+        self.dead_by(sent) - self.kill_and_slack + forgotten
     }
 
     /// When every process of the job is gone if no beat sent after `sent` is acknowledged.
@@ -116,11 +118,15 @@ impl Timing {
 
 /// How long an observer must have seen a lease of `ttl` unrenewed, on its own clock, before it is dead.
 pub fn lapse(ttl: Duration) -> Duration {
-    ttl + ttl / 1000 * DRIFT_PER_MILLE + DELAY.min(ttl / 4)
+    ttl + drift(ttl) + DELAY.min(ttl / 4)
 }
 
 fn shrink(ttl: Duration) -> Duration {
-    ttl - ttl / 1000 * DRIFT_PER_MILLE
+    ttl - drift(ttl)
+}
+
+fn drift(ttl: Duration) -> Duration {
+    if mutant::on(Mutant::NoDriftMargin) { Duration::ZERO } else { ttl / 1000 * DRIFT_PER_MILLE }
 }
 
 fn say(span: Duration) -> String {

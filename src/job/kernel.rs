@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use libc::{c_int, pid_t, sigset_t};
 
 use crate::job::End;
+use crate::mutant::{self, Mutant};
 use crate::time::{Clock, Tick};
 
 /// The way from clone to exec calls nothing deep.
@@ -81,12 +82,18 @@ pub(super) fn set_group(pid: pid_t, group: pid_t) {
 }
 
 pub(super) fn become_subreaper() -> io::Result<()> {
+    if mutant::on(Mutant::NoSubreaper) {
+        return Ok(());
+    }
     // SAFETY: takes no pointers.
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }
 
 /// SIGKILL for this process when the THREAD that forked it is gone.
 pub(super) fn die_with_parent() {
+    if mutant::on(Mutant::NoParentDeath) {
+        return;
+    }
     // SAFETY: takes no pointers; can't fail with a valid signal.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::job::Verdict;
 use crate::job::kernel::{self, Killer};
+use crate::mutant::{self, Mutant};
 use crate::time::{Clock, Tick};
 use crate::timing::Timing;
 
@@ -200,6 +201,9 @@ impl Deadline {
 
 impl Watch {
     fn arm(&self, sent: Tick) {
+        if mutant::on(Mutant::NoKernelTimer) {
+            return;
+        }
         self.killer.set(match self.page.killing() {
             true => self.ladder.patience(sent) + self.ladder.head_start(sent),
             false => self.ladder.last_resort(sent),

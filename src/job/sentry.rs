@@ -11,6 +11,7 @@ use crate::job::signals::{is_pending, undergo};
 use crate::job::terminal::Terminal;
 use crate::job::wire::{self, Heard, Message};
 use crate::job::{FAILED, LOST, Verdict, tree};
+use crate::mutant::{self, Mutant};
 use crate::time::Tick;
 
 const LATE: &[u8] = b"vaultlock: the lease was lost (vaultlock was stopped or starved): the job was killed\n";
@@ -137,6 +138,9 @@ impl Sentry {
     }
 
     fn act(&self, sent: Tick) -> Tick {
+        if mutant::on(Mutant::NoSentry) {
+            return self.ladder.clock.now() + self.ladder.timing.beat;
+        }
         let now = self.ladder.clock.now();
         let kill_at = match self.page.killing() {
             true => self.ladder.patience(sent),
@@ -161,6 +165,9 @@ impl Sentry {
     }
 
     fn worker_died(&self) -> ! {
+        if mutant::on(Mutant::NoSentry) {
+            kernel::leave(FAILED);
+        }
         match self.page.old_group().is_none() && self.page.sent().is_none() {
             true => self.lose(FAILED, DEAD_BEFORE),
             false => self.lose(LOST, DEAD),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::view::Memory;
 use super::{Commit, Guard, Holder, Id, Ledger, Life, Listed, Mode, StopReason, Ticket, View, Watched, fence};
+use crate::mutant::{self, Mutant};
 use crate::time::{Tick, Wall};
 
 /// Holders a lock can have at once; the ledger stays small enough to be read at every change.
@@ -67,18 +68,27 @@ pub fn decide(view: &View, me: &Me, watched: &Watched, now: Tick) -> Decision {
     if let Some(until) = watched.sure_at(view, now).filter(|at| *at > now) {
         return Decision::Wait { until, why: Why::Unsure };
     }
+    let lapses_at = |holder: &Holder| watched.lapses_at(view, &holder.id, judged_by(holder, me), now);
     let (living, lapsed): (Vec<&Holder>, Vec<&Holder>) =
-        view.ledger.holders.iter().partition(|holder| !watched.lapsed(view, holder, now));
+        view.ledger.holders.iter().partition(|holder| lapses_at(holder).is_none_or(|at| at > now));
     if !has_room(living.iter().copied(), &me.ticket) {
-        let lapses = living.iter().filter_map(|holder| watched.lapses_at(view, &holder.id, holder.ttl(), now));
+        let lapses = living.iter().filter_map(|holder| lapses_at(holder));
         return Decision::Wait { until: lapses.min().unwrap_or(Tick::NEVER), why: Why::Held };
     }
     let (ahead, gone) = waiters_ahead(view, mine, watched, now);
     let turn = watched.room_since().unwrap_or(now) + RANK_STEP * u32::try_from(ahead).unwrap_or(u32::MAX);
-    if ahead > 0 && now < turn {
+    if ahead > 0 && mutant::on(Mutant::NoRank) {
+        return Decision::Wait { until: Tick::NEVER, why: Why::Queued };
+    }
+    if ahead > 0 && now < turn && !mutant::on(Mutant::Barge) {
         return Decision::Wait { until: turn, why: Why::Queued };
     }
     Decision::Enter(enter(view, me, mine, &lapsed, &gone))
+}
+
+/// The ttl by which a holder is judged: its own, whatever the observer's is.
+fn judged_by(holder: &Holder, me: &Me) -> Duration {
+    if mutant::on(Mutant::MyTtl) { me.ticket.ttl() } else { holder.ttl() }
 }
 
 /// Whether a claim fits beside these holders.
@@ -139,7 +149,8 @@ fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gone: &[&Liste
         who: ticket.who.clone(),
     });
     let dead = lapsed.iter().map(|holder| &holder.id).chain(gone.iter().map(|listed| &listed.ticket.id));
-    let guards = dead.clone().map(|id| judged(view, id)).chain([Guard::Present(ticket.id.clone())]).collect();
+    let judged = dead.clone().filter(|_| !mutant::on(Mutant::BlindSweep)).map(|id| judged(view, id));
+    let guards = judged.chain([Guard::Present(ticket.id.clone())]).collect();
     let drop = dead.filter(|id| view.ticket(id).is_some()).cloned().collect();
     Commit {
         version: view.ledger.version,

@@ -1,5 +1,6 @@
 //! The fencing number: strictly rising for each grant of a lock, on every store, also across a wiped one.
 
+use crate::mutant::{self, Mutant};
 use crate::time::Wall;
 
 /// Numbers stay below 2^53, so that every language reads them exactly.
@@ -11,6 +12,9 @@ const TEN_YEARS_MS: u64 = 3653 * DAY_MS;
 /// below the clock (`floor`: the later of the store's and mine) nor below what this host remembers; and when the
 /// store began a new life it leaps a day, past what a lost tail of the old one can have granted.
 pub fn next(last: u64, floor: Wall, remembered: u64, new_life: bool) -> u64 {
+    if mutant::on(Mutant::NoFenceFloor) {
+        return last + 1;
+    }
     let leap = if new_life { DAY_MS } else { 0 };
     (last + 1).max(floor.0.saturating_add(leap)).max(remembered + 1)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::decide::has_room;
 use super::{Holder, Id, Life, Memory, Ticket, View};
+use crate::mutant::{self, Mutant};
 use crate::time::Tick;
 use crate::timing;
 
@@ -101,7 +102,7 @@ impl Watched {
         match view.ticket(id).map(|listed| listed.life) {
             Some(Life::Alive) => None,
             Some(Life::Dead) => Some(Tick(0)),
-            Some(Life::Beat { quiet: Some(quiet), .. }) if quiet >= span + CLOCK_STEP => Some(Tick(0)),
+            Some(Life::Beat { quiet: Some(quiet), .. }) if quiet >= span + clock_step() => Some(Tick(0)),
             Some(Life::Beat { .. }) | None => watched.or(Some(now + span)),
         }
     }
@@ -109,6 +110,9 @@ impl Watched {
     /// When the unsure memory that I see will have been waited out; `None` if nothing is unsure.
     pub fn sure_at(&self, view: &View, now: Tick) -> Option<Tick> {
         let Memory::Unsure { mark, quiet } = &view.memory else { return None };
+        if mutant::on(Mutant::NoQuarantine) {
+            return None;
+        }
         let span = timing::lapse(view.max_ttl);
         if *quiet >= span {
             return Some(Tick(0));
@@ -145,6 +149,10 @@ impl Watched {
         }
         watched
     }
+}
+
+fn clock_step() -> Duration {
+    if mutant::on(Mutant::ServerClock) { Duration::ZERO } else { CLOCK_STEP }
 }
 
 /// One observation, as it is written down.

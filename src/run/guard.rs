@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::orders::{Event, IfUnavailable, Order, Reason, Saying, Stragglers};
 use crate::exit::Exit;
 use crate::job::{End, Event as JobEvent, Verdict};
+use crate::mutant::{self, Mutant};
 use crate::session::{Ending, News};
 use crate::time::Tick;
 use crate::timing::Timing;
@@ -169,7 +170,7 @@ impl Guard {
                 self.held_back = Some(fence);
                 Vec::new()
             }
-            State::Waiting if now >= self.timing.stop_at(self.sent) => {
+            State::Waiting if now >= self.timing.stop_at(self.sent) && !mutant::on(Mutant::NoRecheck) => {
                 let mut orders = vec![Order::Say(Saying::WaitOver), Order::Say(Saying::TooLate(now.since(self.sent)))];
                 orders.extend(self.release(Verdict::Code(Exit::Lost.code())));
                 orders
@@ -307,6 +308,9 @@ impl Guard {
 
     pub(super) fn kill(&mut self, now: Tick) -> Vec<Order> {
         self.state = State::Killing { again_at: now + KILL_AGAIN };
+        if mutant::on(Mutant::ReleaseBeforeDead) {
+            return vec![Order::Leave, Order::Kill];
+        }
         vec![Order::Kill]
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::bell::Bell;
 use crate::job::Deadline;
+use crate::mutant::{self, Mutant};
 use crate::session::{Ending, News, Order, Orders, Session, Turn};
 
 /// TLS and JSON, nothing deep.
@@ -186,7 +187,8 @@ fn finish_turn(session: &mut Session, turn: Turn, deadline: Option<&Deadline>) -
             }
         }
         Turn::News(News::Granted { .. }) => {
-            return match session.keep_open() {
+            let keep_open = if mutant::on(Mutant::NoInheritedTicket) { Ok(Vec::new()) } else { session.keep_open() };
+            return match keep_open {
                 Ok(keep_open) => Upward { turn, held: Some(Held { session: session.name(), keep_open }) },
                 Err(error) => Upward { turn: Turn::End(Ending::Failed(error)), held: None },
             };

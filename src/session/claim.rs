@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::words::{Answer, Ending, News, Request, Step};
 use crate::ledger::{Commit, Decision, Id, Life, Me, Ticket, View, Watched, Why, decide, decide::Decision as D};
+use crate::mutant::{self, Mutant};
 use crate::store::{self, Kind, Outcome};
 use crate::time::{Tick, Wall};
 use crate::timing::Timing;
@@ -180,6 +181,7 @@ impl Claim {
 
     /// The store's answer to the last request, which was sent at `sent`.
     pub fn answer(&mut self, sent: Tick, now: Tick, wall: Wall, answer: Result<Answer, store::Error>) {
+        let sent = if mutant::on(Mutant::AckTime) { now } else { sent };
         match answer {
             Ok(answer) => {
                 if self.failures > 0 {
@@ -198,7 +200,7 @@ impl Claim {
         match (self.phase.clone(), answer) {
             (Phase::Joining { first }, Answer::View(view)) => {
                 // The first attempt may have been the one that made the ticket: a retry renews nothing.
-                self.base = Some(first.unwrap_or(sent));
+                self.base = Some(first.filter(|_| !mutant::on(Mutant::RetryRenews)).unwrap_or(sent));
                 self.see(view, now, wall);
             }
             (Phase::Waiting(_), Answer::View(view)) => {
@@ -256,8 +258,10 @@ impl Claim {
 
     /// My ticket is gone from under me while I waited: start again at the tail, under an id nobody has dropped.
     pub(super) fn rejoin(&mut self) {
-        let digest = Sha256::digest(self.ticket.id.as_str().as_bytes());
-        self.ticket.id = Id::from_random(digest[..16].try_into().expect("a digest has 32 bytes"));
+        if !mutant::on(Mutant::SameId) {
+            let digest = Sha256::digest(self.ticket.id.as_str().as_bytes());
+            self.ticket.id = Id::from_random(digest[..16].try_into().expect("a digest has 32 bytes"));
+        }
         self.base = None;
         self.fence = None;
         self.phase = Phase::Joining { first: None };
@@ -273,6 +277,9 @@ impl Claim {
                 self.ending = Some(Ending::Failed(error));
                 self.leave(now);
                 return;
+            }
+            Phase::Entering(Commit { ledger: Some(ref ledger), .. }) if mutant::on(Mutant::GuessDone) => {
+                return self.let_in(now, ledger.fence);
             }
             // The commit may have been carried out: look before doing anything else.
             Phase::Entering(_) if self.granted => self.phase = Phase::Holding { beat_at: now, look: true },

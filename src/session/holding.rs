@@ -3,6 +3,7 @@
 use super::claim::{Claim, Phase};
 use super::words::{Loss, News, Request, Step};
 use crate::ledger::Decision;
+use crate::mutant::{self, Mutant};
 use crate::store::Beat;
 use crate::time::{Tick, Wall};
 
@@ -22,17 +23,24 @@ impl Claim {
     }
 
     pub(super) fn beat_in_hand(&mut self, sent: Tick, now: Tick, wall: Wall, beat: Beat) {
-        let Beat::Alive { version, epoch, .. } = beat else { return self.judge(now, Some(Decision::Gone)) };
-        self.base = Some(sent);
-        if self.granted {
-            self.news.push(News::Renewed { sent });
-        }
+        let Beat::Alive { version, epoch, .. } = beat else {
+            return if mutant::on(Mutant::GoneRenews) { self.renewed(sent) } else { self.judge(now, Some(Decision::Gone)) };
+        };
+        self.renewed(sent);
         let changed = |view: &crate::ledger::View| view.ledger.version != version || view.epoch != epoch;
         if self.view.as_ref().is_none_or(changed) {
             self.phase = Phase::Holding { beat_at: sent + self.timing.beat, look: true };
         } else {
             let decision = self.decide(now, wall);
             self.judge(now, decision);
+        }
+    }
+
+    fn renewed(&mut self, sent: Tick) {
+        self.base = Some(sent);
+        self.phase = Phase::Holding { beat_at: sent + self.timing.beat, look: false };
+        if self.granted {
+            self.news.push(News::Renewed { sent });
         }
     }
 
@@ -43,6 +51,7 @@ impl Claim {
             Some(Decision::Adopt(commit)) => self.phase = Phase::Entering(commit),
             Some(Decision::Stop(why)) => self.lose(Loss::Stopped(why)),
             Some(Decision::Gone) => self.lose(Loss::Forgotten),
+            Some(Decision::Enter(_) | Decision::Wait { .. }) if mutant::on(Mutant::SweptGoesOn) => self.hold_on(now),
             // My ticket is there, but the ledger names me no more.
             Some(Decision::Enter(_) | Decision::Wait { .. }) => self.lose(Loss::Swept),
             None => self.phase = Phase::Holding { beat_at: now, look: true },
@@ -54,7 +63,7 @@ impl Claim {
         let base = self.base.unwrap_or(Tick(0));
         let beat_at = base + self.timing.beat;
         if !self.granted {
-            let fresh = now + self.timing.beat <= self.timing.stop_at(base);
+            let fresh = now + self.timing.beat <= self.timing.stop_at(base) || mutant::on(Mutant::NoRecheck);
             if let Some(fence) = self.fence.filter(|_| fresh) {
                 self.granted = true;
                 self.news.push(News::Granted { fence, sent: base });

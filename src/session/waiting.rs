@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::claim::{Claim, Pause, Phase};
 use super::words::{Ending, News, Request, Standing, Step};
 use crate::ledger::{Decision, Id, Life, Why};
+use crate::mutant::{self, Mutant};
 use crate::store::Beat;
 use crate::time::{Tick, Wall};
 use crate::timing;
@@ -27,7 +28,7 @@ impl Claim {
         match pause {
             Pause::Look => Step::Ask(Request::View),
             Pause::Rest { until } if now < until => Step::Wait(until),
-            Pause::Rest { .. } if self.kind.knows_the_dead => Step::Ask(Request::View),
+            Pause::Rest { .. } if self.kind.knows_the_dead || mutant::on(Mutant::IdleWaiters) => Step::Ask(Request::View),
             Pause::Rest { .. } if now >= self.beat_at(now) => Step::Ask(Request::Beat(self.watched_ids())),
             Pause::Rest { .. } => {
                 // The moment came that the last decision named: decide again by what is known.
@@ -52,6 +53,10 @@ impl Claim {
     pub(super) fn beat_in_queue(&mut self, sent: Tick, now: Tick, wall: Wall, beat: Beat) {
         let Beat::Alive { version, epoch, others, quiet } = beat else { return self.rejoin() };
         self.base = Some(sent);
+        if mutant::on(Mutant::NoPoll) {
+            self.phase = Phase::Waiting(Pause::Rest { until: self.beat_at(now).min(self.patience) });
+            return;
+        }
         let asked = self.watched_ids();
         for (id, count) in &others {
             self.watched.hear(id, *count, &epoch, now);

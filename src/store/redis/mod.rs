@@ -106,7 +106,7 @@ impl Redis {
         if matches!(&reply, Value::ServerError(error) if error.code() == "NOSCRIPT") {
             // It answered, so it gets its time anew: on a slow line two round trips do not fit into one request's.
             let budget = Budget::new(self.terms.request);
-            reply = ask_one(&mut line, &self.address, command("EVAL", script.code), budget)?;
+            reply = ask_one(&mut line, &self.address, command("EVAL", &script.code), budget)?;
         }
         match reply {
             Value::Array(parts) => {

@@ -1,0 +1,127 @@
+//! Safety rules that a test build can switch off, one at a time: a proof that the tests would notice. In any other build
+//! [`on`] is a constant `false`, and nothing of this is left in the program.
+
+macro_rules! mutants {
+    ($($(#[doc = $what:literal])* $name:ident $word:literal,)*) => {
+        /// A way to be wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant {
+            $($(#[doc = $what])* $name,)*
+        }
+
+        impl Mutant {
+            pub const ALL: &[Mutant] = &[$(Mutant::$name,)*];
+
+            /// What it is called in tables and in the environment of a test build.
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Mutant::$name => $word,)*
+                }
+            }
+
+            /// What is wrong with it.
+            pub fn what(self) -> &'static str {
+                match self {
+                    $(Mutant::$name => concat!($($what),*),)*
+                }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// the lease is based on when a beat was answered, not on when it was sent
+    AckTime "ack_time",
+    /// asking again for a ticket that exists counts as a renewal
+    RetryRenews "retry_is_renewal",
+    /// a beat makes a ticket that is gone anew
+    Revive "revive",
+    /// a commit is carried out whatever the ledger's version
+    BlindCommit "blind_commit",
+    /// a claim judged dead is swept without a look whether it has beaten since
+    BlindSweep "blind_sweep",
+    /// the lock is given back before the job's tree is dead
+    ReleaseBeforeDead "release_before_dead",
+    /// the ladder leaves no time for the grace
+    NoGraceMargin "no_grace_margin",
+    /// the ladder leaves no time for clocks that tick apart
+    NoDriftMargin "no_drift_margin",
+    /// nobody watches the worker
+    NoSentry "no_sentry",
+    /// no kernel timer ends a frozen worker
+    NoKernelTimer "no_kernel_timer",
+    /// the job does not die with its worker
+    NoParentDeath "no_parent_death",
+    /// neither sentry nor worker adopts the job's orphans
+    NoSubreaper "no_subreaper",
+    /// a store that may have forgotten a holder is believed at once
+    NoQuarantine "no_quarantine",
+    /// the fence is a counter alone, without clock, memory of the host, or leap
+    NoFenceFloor "no_fence_floor",
+    /// a holder is judged by its observer's ttl
+    MyTtl "my_ttl",
+    /// the server's clock is believed about a quiet lease
+    ServerClock "server_clock",
+    /// a job is started however old the lease is
+    NoRecheck "no_recheck",
+    /// an entry without an answer is taken for done
+    GuessDone "guess_done",
+    /// a ticket that is gone is taken for renewed
+    GoneRenews "gone_renews",
+    /// a ledger that names the holder no more is overlooked
+    SweptGoesOn "swept_goes_on",
+    /// a waiter whose ticket is gone asks for it again under the same id
+    SameId "same_id",
+    /// a waiter does not beat
+    IdleWaiters "idle_waiters",
+    /// a waiter looks only when it is woken
+    NoPoll "no_poll",
+    /// a head that does not react is waited for
+    NoRank "no_rank",
+    /// a waiter goes in ahead of those before it
+    Barge "barge",
+    /// a lock's processes do not keep its ticket's descriptor
+    NoInheritedTicket "no_inherited_ticket",
+}
+
+/// Whether this is the rule that is switched off.
+#[cfg(not(feature = "mutants"))]
+pub const fn on(_: Mutant) -> bool {
+    false
+}
+
+#[cfg(feature = "mutants")]
+pub use switch::{choose, on};
+
+#[cfg(feature = "mutants")]
+mod switch {
+    use std::cell::Cell;
+    use std::sync::OnceLock;
+
+    use super::Mutant;
+
+    /// Names a mutant to a program of a test build.
+    const VARIABLE: &str = "VAULTLOCK_MUTANT";
+
+    thread_local! {
+        static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// For this thread.
+    pub fn choose(mutant: Option<Mutant>) {
+        CHOSEN.set(mutant);
+    }
+
+    /// Whether this is the rule that is switched off, for this thread or for the whole process.
+    ///
+    /// # Panics
+    /// If the environment names no mutant that there is.
+    pub fn on(mutant: Mutant) -> bool {
+        static NAMED: OnceLock<Option<Mutant>> = OnceLock::new();
+        let find = |word: String| {
+            let known = Mutant::ALL.iter().copied().find(|known| known.word() == word);
+            known.unwrap_or_else(|| panic!("there is no mutant {word:?}"))
+        };
+        CHOSEN.get() == Some(mutant) || *NAMED.get_or_init(|| std::env::var(VARIABLE).ok().map(find)) == Some(mutant)
+    }
+}
