@@ -98,7 +98,7 @@ mod switch {
     use std::cell::Cell;
     use std::sync::OnceLock;
 
-    use super::Mutant;
+    use crate::mutant::Mutant;
 
     /// Names a mutant to a program of a test build.
     const VARIABLE: &str = "VAULTLOCK_MUTANT";
