@@ -118,7 +118,7 @@ fn an_id_once_gone_never_returns(place: &dyn Place) {
     let left = done(store.commit(&name, &me.id, &commit::withdraw(&view, &me.id)).unwrap());
     assert!(left.ticket(&me.id).is_none() && left.waiting == 0);
     assert_eq!(store.beat(&name, &me.id, &[]).unwrap(), Beat::Gone);
-    if !store.kind().knows_the_dead {
+    if !store.kind().knows_the_dead() {
         // A request that was delayed on its way must not make a ghost.
         let late = store.take(&name, &me).unwrap();
         assert!(late.ticket(&me.id).is_none() && late.waiting == 0);

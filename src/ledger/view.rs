@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Id, Ledger, Ticket};
+use super::codec::FMT;
+use super::{Holder, Id, Ledger, Ticket};
 use crate::time::Wall;
 
 /// Stores list this many waiters, in order, and count the rest.
@@ -52,12 +53,21 @@ pub struct Listed {
     pub life: Life,
 }
 
+impl Listed {
+    /// A holder whose ticket the store has ended by itself: its absence is the proof.
+    pub fn dead(holder: &Holder) -> Listed {
+        let Holder { id, mode, slots, priority, ttl_ms, since, who, .. } = holder.clone();
+        let ticket = Ticket { fmt: FMT, id, mode, slots, priority, lead_ms: 0, ttl_ms, who };
+        Listed { ticket, order: 0, seq: 0, at: since, life: Life::Dead }
+    }
+}
+
 /// Whether a claim lives, as far as the store can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// The store knows that it lives: its kernel lock is held.
+    /// The store knows that it lives: its kernel lock is held, or its lease runs.
     Alive,
-    /// The store knows that it is dead for good: its kernel lock is free.
+    /// The store knows that it is dead for good: its kernel lock is free, or its lease has ended.
     Dead,
     /// The store only counts beats; who wants to know must watch them. `quiet` is how long the last one is ago by the
     /// store's own clock, where that clock can be believed.

@@ -96,7 +96,7 @@ fn begin(plan: &Plan, store: Box<dyn Store>, mut notes: Notes) -> io::Result<Ses
     let now = kind.clock.now();
     let patience = plan.wait.map_or(Tick::NEVER, |wait| now + wait);
     // Who waits sees for itself; where only beats are counted, what was seen before shortens the wait.
-    let recalls = !kind.knows_the_dead || plan.wait == Some(Duration::ZERO);
+    let recalls = !kind.knows_the_dead() || plan.wait == Some(Duration::ZERO);
     let watched = if recalls { notes.watched(now) } else { Watched::default() };
     let claim = Claim::new(plan.ticket.clone(), plan.timing, kind, patience, notes.fence(), watched);
     Session::new(plan.lock.clone(), claim, store, notes)

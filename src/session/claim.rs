@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::words::{Answer, Ending, News, Request, Step};
 use crate::ledger::{Commit, Decision, Id, Life, Me, Ticket, View, Watched, Why, decide, decide::Decision as D};
 use crate::mutant::{self, Mutant};
-use crate::store::{self, Kind, Outcome};
+use crate::store::{self, Kind, Liveness, Outcome};
 use crate::time::{Tick, Wall};
 use crate::timing::Timing;
 
@@ -204,7 +204,7 @@ impl Claim {
                 self.see(view, now, wall);
             }
             (Phase::Waiting(_), Answer::View(view)) => {
-                if self.kind.knows_the_dead {
+                if self.kind.liveness == Liveness::Kernel {
                     self.base = Some(sent);
                 }
                 self.see(view, now, wall);

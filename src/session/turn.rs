@@ -11,7 +11,7 @@ use crate::bell::{Bell, listen};
 use crate::ledger::Why;
 use crate::name::Name;
 use crate::session::words::{Answer, Request, Step};
-use crate::store::{self, Store};
+use crate::store::{self, Liveness, Store};
 use crate::time::{Clock, Tick, Wall};
 
 /// A claim on a real store.
@@ -97,7 +97,7 @@ impl Session {
 
     /// Whether its store answers every request without leaving this host's kernel.
     pub fn answers_at_once(&self) -> bool {
-        self.store.kind().knows_the_dead
+        self.store.kind().liveness == Liveness::Kernel
     }
 
     /// Goes on until there is news.
@@ -187,7 +187,7 @@ impl Session {
         // A holder that lapses must be watched by somebody, and a vacancy that a frozen waiter lets go by.
         let vacant = |standing: &Standing| standing.why == Why::Queued;
         match &ending {
-            Ending::Busy(standing) if !self.store.kind().knows_the_dead || standing.as_ref().is_some_and(vacant) => {
+            Ending::Busy(standing) if !self.store.kind().knows_the_dead() || standing.as_ref().is_some_and(vacant) => {
                 let _ = self.notes.leave(self.claim.watched());
             }
             _ => {}

@@ -6,7 +6,7 @@ use super::claim::{Claim, Pause, Phase};
 use super::words::{Ending, News, Request, Standing, Step};
 use crate::ledger::{Decision, Id, Life, Why};
 use crate::mutant::{self, Mutant};
-use crate::store::Beat;
+use crate::store::{Beat, Liveness};
 use crate::time::{Tick, Wall};
 use crate::timing;
 
@@ -28,7 +28,9 @@ impl Claim {
         match pause {
             Pause::Look => Step::Ask(Request::View),
             Pause::Rest { until } if now < until => Step::Wait(until),
-            Pause::Rest { .. } if self.kind.knows_the_dead || mutant::on(Mutant::IdleWaiters) => Step::Ask(Request::View),
+            Pause::Rest { .. } if self.kind.liveness == Liveness::Kernel || mutant::on(Mutant::IdleWaiters) => {
+                Step::Ask(Request::View)
+            }
             Pause::Rest { .. } if now >= self.beat_at(now) => Step::Ask(Request::Beat(self.watched_ids())),
             Pause::Rest { .. } => {
                 // The moment came that the last decision named: decide again by what is known.
@@ -98,7 +100,7 @@ impl Claim {
     }
 
     fn update_life(&mut self, id: &Id, count: u64, quiet: Option<Duration>) {
-        let Some(view) = &mut self.view else { return };
+        let Some(view) = self.view.as_mut().filter(|_| self.kind.liveness == Liveness::Beats) else { return };
         let first_holder = view.ledger.holders.first().map(|holder| holder.id.clone());
         for listed in view.tickets.iter_mut().filter(|listed| listed.ticket.id == *id) {
             let quiet = quiet.filter(|_| first_holder.as_ref() == Some(id));

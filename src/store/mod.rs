@@ -57,8 +57,25 @@ pub struct Kind {
     pub engine: &'static str,
     /// The clock its leases run on.
     pub clock: Clock,
-    /// Whether the store itself knows when a claim is dead, so that nothing lapses by time alone.
-    pub knows_the_dead: bool,
+    pub liveness: Liveness,
+}
+
+/// How it comes out that a claim is dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// The kernel frees a dead claim's lock: nothing lapses by time.
+    Kernel,
+    /// The store ends a lease that is not renewed: a claim without a ticket is dead.
+    Leases,
+    /// The store only counts beats, and who wants to know must watch them.
+    Beats,
+}
+
+impl Kind {
+    /// Whether the store itself knows when a claim is dead.
+    pub fn knows_the_dead(&self) -> bool {
+        self.liveness != Liveness::Beats
+    }
 }
 
 /// The answer to a beat.

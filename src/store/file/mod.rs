@@ -27,7 +27,7 @@ use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Ticket, View, view:
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
-use super::{Beat, Error, Kind, Outcome, Store};
+use super::{Beat, Error, Kind, Liveness, Outcome, Store};
 use ledgers::Ledgers;
 use place::{LockDir, Place};
 use tickets::{Mine, Tickets};
@@ -73,7 +73,7 @@ impl FileStore {
 
 impl Store for FileStore {
     fn kind(&self) -> Kind {
-        Kind { engine: "file store", clock: Clock::Monotonic, knows_the_dead: true }
+        Kind { engine: "file store", clock: Clock::Monotonic, liveness: Liveness::Kernel }
     }
 
     fn allow(&mut self, _request: Duration) {}

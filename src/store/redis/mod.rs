@@ -41,7 +41,7 @@ use self::connection::Connection;
 use self::reply::{Reply, holder_ids};
 use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;
-use super::{Beat, Error, Kind, Outcome, Store, Terms};
+use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms};
 use crate::ledger::codec::{LONGEST, write_ledger, write_ticket};
 use crate::ledger::{Commit, Guard, Id, Ticket, View};
 use crate::name::Name;
@@ -174,7 +174,7 @@ impl Redis {
 
 impl Store for Redis {
     fn kind(&self) -> Kind {
-        Kind { engine: "redis", clock: Clock::Boottime, knows_the_dead: false }
+        Kind { engine: "redis", clock: Clock::Boottime, liveness: Liveness::Beats }
     }
 
     fn allow(&mut self, request: Duration) {
