@@ -227,7 +227,7 @@ impl Lock {
             self.unsure = None;
         }
         let mut answer = match self.ledger.as_ref().and_then(|ledger| ledger.holder(&id(who))) {
-            Some(holder) => format!("fence {}", holder.fence),
+            Some(holder) => format!("fence {}", days(holder.fence)),
             None => "left".to_owned(),
         };
         if !wake.is_empty() {
@@ -278,7 +278,7 @@ fn show(decision: &Decision) -> String {
     match decision {
         Decision::Enter(_) => "enter".into(),
         Decision::Adopt(_) => "adopt".into(),
-        Decision::Hold { fence } => format!("hold, fence {fence}"),
+        Decision::Hold { fence } => format!("hold, fence {}", days(*fence)),
         Decision::Gone => "gone".into(),
         Decision::Stop(why) => format!("stop, {why:?}").to_lowercase(),
         Decision::Wait { until, why } => {
@@ -306,4 +306,10 @@ fn name(id: &Id) -> String {
     let hex = id.as_str().as_bytes();
     let bytes = hex.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
     String::from_utf8(bytes.filter(|byte| *byte != 0).collect()).unwrap()
+}
+
+/// A fence as whole days, leapt past what may have been lost, and milliseconds.
+fn days(fence: u64) -> String {
+    const DAY: u64 = 24 * 3600 * 1000;
+    if fence < DAY { fence.to_string() } else { format!("{}d+{}", fence / DAY, fence % DAY) }
 }

@@ -36,7 +36,7 @@ use thiserror::Error;
 use crate::time::Clock;
 use crate::timing::Timing;
 
-pub use page::Deadline;
+pub use page::{Deadline, Ladder};
 pub use signals::Inherited as Signals;
 pub use worker::Worker;
 

@@ -101,31 +101,32 @@ impl Page {
 }
 
 /// Who acts when: the worker at the [`Timing`]'s own moments, the sentry a little later, the kernel's timer last.
-#[derive(Clone, Copy)]
-pub(super) struct Ladder {
-    pub(super) clock: Clock,
-    pub(super) timing: Timing,
+#[derive(Clone, Copy, Debug)]
+pub struct Ladder {
+    pub clock: Clock,
+    pub timing: Timing,
 }
 
 impl Ladder {
     /// When the sentry sends the stop signal.
-    pub(super) fn sentry_stop(&self, sent: Tick) -> Tick {
+    pub fn sentry_stop(&self, sent: Tick) -> Tick {
         self.timing.stop_at(sent) + self.head_start(sent)
     }
 
     /// When the sentry kills everything.
-    pub(super) fn sentry_kill(&self, sent: Tick) -> Tick {
+    pub fn sentry_kill(&self, sent: Tick) -> Tick {
         self.timing.kill_at(sent) + self.head_start(sent)
     }
 
     /// When the sentry kills everything although the worker has begun to: half-way to the dead line.
-    pub(super) fn patience(&self, sent: Tick) -> Tick {
+    pub fn patience(&self, sent: Tick) -> Tick {
         self.timing.kill_at(sent) + self.slack(sent) / 2
     }
 
-    /// When the kernel kills the worker, and the job with it.
-    fn last_resort(&self, sent: Tick) -> Tick {
-        self.sentry_kill(sent) + self.head_start(sent)
+    /// When the kernel kills the worker, and the job with it; later once the worker has begun to end the tree.
+    pub fn last_resort(&self, sent: Tick, killing: bool) -> Tick {
+        let sentry = if killing { self.patience(sent) } else { self.sentry_kill(sent) };
+        sentry + self.head_start(sent)
     }
 
     fn head_start(&self, sent: Tick) -> Duration {
@@ -204,10 +205,7 @@ impl Watch {
         if mutant::on(Mutant::NoKernelTimer) {
             return;
         }
-        self.killer.set(match self.page.killing() {
-            true => self.ladder.patience(sent) + self.ladder.head_start(sent),
-            false => self.ladder.last_resort(sent),
-        });
+        self.killer.set(self.ladder.last_resort(sent, self.page.killing()));
     }
 
     fn disarm(&self) {

@@ -62,7 +62,7 @@ pub fn decide(view: &View, me: &Me, watched: &Watched, now: Tick) -> Decision {
         return if view.ledger.epoch == view.epoch {
             Decision::Hold { fence: holder.fence }
         } else {
-            Decision::Adopt(adopt(view, id))
+            Decision::Adopt(adopt(view, me))
         };
     }
     if let Some(until) = watched.sure_at(view, now).filter(|at| *at > now) {
@@ -129,9 +129,7 @@ fn waiters_ahead<'a>(view: &'a View, mine: &Listed, watched: &Watched, now: Tick
 
 fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gone: &[&Listed]) -> Commit {
     let ticket = &mine.ticket;
-    let floor = view.now.max(me.wall);
-    let new_life = view.ledger.version > 0 && view.ledger.epoch != view.epoch;
-    let fence = fence::next(view.ledger.fence, floor, me.remembered, new_life);
+    let fence = next_fence(view, me);
     let mut ledger = view.ledger.clone();
     ledger.version += 1;
     ledger.epoch = view.epoch.clone();
@@ -175,16 +173,24 @@ fn judged(view: &View, id: &Id) -> Guard {
     }
 }
 
-fn adopt(view: &View, id: &Id) -> Commit {
+/// A ledger without a past may have had one that was lost; so may one from another life of the store, at its end.
+fn next_fence(view: &View, me: &Me) -> u64 {
+    let may_have_lost = view.ledger.version == 0 || view.ledger.epoch != view.epoch;
+    fence::next(view.ledger.fence, fence::floor(view.now, me.wall), me.remembered, may_have_lost)
+}
+
+fn adopt(view: &View, me: &Me) -> Commit {
     let mut ledger = view.ledger.clone();
     ledger.version += 1;
     ledger.epoch = view.epoch.clone();
+    // With the epoch goes the sign that grants may have been lost: the leap must not be lost with it.
+    ledger.fence = next_fence(view, me);
     Commit {
         version: view.ledger.version,
         epoch: view.epoch.clone(),
         ledger: Some(ledger),
         drop: Vec::new(),
-        guards: vec![Guard::Present(id.clone())],
+        guards: vec![Guard::Present(me.ticket.id.clone())],
         wake: Vec::new(),
         settle: None,
     }

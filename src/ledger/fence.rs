@@ -1,22 +1,32 @@
 //! The fencing number: strictly rising for each grant of a lock, on every store, also across a wiped one.
 
+use std::time::Duration;
+
 use crate::mutant::{self, Mutant};
 use crate::time::Wall;
 
 /// Numbers stay below 2^53, so that every language reads them exactly.
 pub const LIMIT: u64 = 1 << 53;
 const DAY_MS: u64 = 24 * 3600 * 1000;
+/// Clocks that people call right differ by less.
+const FAR_BEHIND: Duration = Duration::from_secs(3600);
 const TEN_YEARS_MS: u64 = 3653 * DAY_MS;
 
 /// The number of the next grant. The counter alone would start again in a store that was wiped, so it never falls
-/// below the clock (`floor`: the later of the store's and mine) nor below what this host remembers; and when the
-/// store began a new life it leaps a day, past what a lost tail of the old one can have granted.
-pub fn next(last: u64, floor: Wall, remembered: u64, new_life: bool) -> u64 {
+/// below the clock (`floor`) nor below what this host remembers; and where grants may have been lost it leaps a day, past
+/// what a clock that ran ahead can have granted. Each loss leaps from the clock, not from the last leap: leaps do not add up.
+pub fn next(last: u64, floor: Wall, remembered: u64, may_have_lost: bool) -> u64 {
     if mutant::on(Mutant::NoFenceFloor) {
         return last + 1;
     }
-    let leap = if new_life { DAY_MS } else { 0 };
+    let leap = if may_have_lost { DAY_MS } else { 0 };
     (last + 1).max(floor.0.saturating_add(leap)).max(remembered + 1)
+}
+
+/// The clock that a fence never falls below: the store's, for it is one clock where the hosts have many. Only if it is far
+/// behind mine it has been set wrong.
+pub fn floor(store: Wall, mine: Wall) -> Wall {
+    if mine.since(store) > FAR_BEHIND { mine } else { store }
 }
 
 /// Could this number have been granted by `now`? A counter that ran ten years ahead is a forgery or damage.

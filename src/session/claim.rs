@@ -25,7 +25,7 @@ pub struct Claim {
     pub(super) ticket: Ticket,
     pub(super) timing: Timing,
     pub(super) kind: Kind,
-    /// The highest fence this host remembers.
+    /// The highest fence this host remembers, or this claim has seen: the store may forget it.
     pub(super) remembered: u64,
     /// No longer than this does it wait for its turn.
     pub(super) patience: Tick,
@@ -227,6 +227,7 @@ impl Claim {
 
     /// Takes note of a view and decides.
     pub(super) fn see(&mut self, view: View, now: Tick, wall: Wall) {
+        self.remembered = self.remembered.max(view.ledger.fence);
         self.watched.look(&view, &self.ticket, now);
         self.view = Some(view);
         self.think(now, wall);

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::ledger::{Commit, Id, Ticket, View};
 use crate::name::Name;
-use crate::time::{Clock, Tick};
+use crate::time::{Clock, Tick, Wall};
 
 /// One store, used by one thread at a time. Every engine must pass the same suite (tests/engines.rs).
 ///
@@ -76,6 +76,14 @@ impl Kind {
     pub fn knows_the_dead(&self) -> bool {
         self.liveness != Liveness::Beats
     }
+}
+
+/// A server's clock is believed while it is no further than this from ours, in milliseconds.
+const CLOCKS_AGREE: u64 = 1000;
+
+/// Whether a server's clock is to be believed that showed `server` at some moment between these two of ours.
+pub fn clocks_agree(server: Wall, (sent, got): (Wall, Wall)) -> bool {
+    server.0 + CLOCKS_AGREE >= sent.0 && server.0 <= got.0 + CLOCKS_AGREE
 }
 
 /// The answer to a beat.

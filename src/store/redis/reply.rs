@@ -9,11 +9,8 @@ use super::refusal;
 use crate::ledger::codec::{read_ledger, read_ticket};
 use crate::ledger::{Id, Ledger, Life, Listed, Memory, View};
 use crate::name::Name;
-use crate::store::{Beat, Error, Outcome};
+use crate::store::{Beat, Error, Outcome, clocks_agree};
 use crate::time::{Clock, Wall};
-
-/// The server's clock is believed while it is no further than this from ours.
-const CLOCKS_AGREE: u64 = 1000;
 
 /// An answer and what was known when it was asked for.
 pub(super) struct Reply<'a> {
@@ -81,8 +78,7 @@ impl Reply<'_> {
         };
         let (kind, now, epoch, mark, settled, proof, carried) = (text()?, text()?, text()?, text()?, text()?, text()?, text()?);
         let now = Wall(now.parse().map_err(|_| refusal::stranger(self.address))?);
-        let (sent, got) = self.between;
-        let clocks_agree = now.0 + CLOCKS_AGREE >= sent.0 && now.0 <= got.0 + CLOCKS_AGREE;
+        let clocks_agree = clocks_agree(now, self.between);
         let memory = if settled == "1" {
             Memory::Intact
         } else {

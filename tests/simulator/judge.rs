@@ -1,0 +1,148 @@
+//! The witness who sees everything: what each lock's jobs really did, in true time, and what must never be.
+
+use vaultlock::ledger::Id;
+
+use crate::host::{MS, SECOND, Time};
+
+/// What a host that stood still past a deadline may let a job do before the kernel's timer has ended it.
+const AWAKE: Time = 50 * MS;
+
+/// What went wrong first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wrong {
+    Overlap,
+    Fence,
+    SelfService,
+    Late,
+    Order,
+    Vacancy,
+    Stuck,
+}
+
+pub struct Judge {
+    pub found: Vec<(Time, Wrong, String)>,
+    pub jobs: u64,
+    pub faults: u64,
+    /// Fences that fell because a server lost its memory *and* had its clock set back: beyond the promise.
+    pub excused: u64,
+    locks: Vec<Track>,
+    memory_lost: bool,
+    clock_set_back: bool,
+    /// The longest a job was awake beside another on a host that had stood still.
+    pub awake_overlap: Time,
+}
+
+#[derive(Clone, Default)]
+struct Track {
+    running: Vec<Running>,
+    fence: u64,
+    vacancy: Option<Vacancy>,
+}
+
+#[derive(Clone)]
+struct Running {
+    caller: usize,
+    frozen: bool,
+    thawed: Time,
+    /// Since when it has been awake beside another job.
+    beside: Option<Time>,
+}
+
+/// A lock that somebody gave back, and who was waiting then.
+#[derive(Clone)]
+pub struct Vacancy {
+    pub since: Time,
+    /// Who gave it back, and wakes the next.
+    pub by: usize,
+    pub queue: Vec<Id>,
+}
+
+impl Judge {
+    pub fn new(locks: usize) -> Judge {
+        Judge {
+            found: Vec::new(),
+            jobs: 0,
+            faults: 0,
+            excused: 0,
+            memory_lost: false,
+            clock_set_back: false,
+            locks: vec![Track::default(); locks],
+            awake_overlap: 0,
+        }
+    }
+
+    pub fn accuse(&mut self, now: Time, wrong: Wrong, what: String) {
+        self.found.push((now, wrong, what));
+    }
+
+    pub fn started(&mut self, now: Time, lock: usize, caller: usize, fence: u64) {
+        self.jobs += 1;
+        let track = &mut self.locks[lock];
+        let mut beside = None;
+        for other in track.running.iter_mut().filter(|other| !other.frozen) {
+            if other.thawed > 0 && now < other.thawed + AWAKE {
+                other.beside.get_or_insert(now);
+            } else {
+                beside = Some(other.caller);
+            }
+        }
+        let last = track.fence;
+        track.running.push(Running { caller, frozen: false, thawed: 0, beside: None });
+        let excused = self.clock_set_back && self.memory_lost;
+        if fence > last || excused {
+            track.fence = fence;
+        }
+        if let Some(other) = beside {
+            self.accuse(now, Wrong::Overlap, format!("the job of caller {caller} starts while that of caller {other} lives"));
+        }
+        if fence <= last && excused {
+            self.excused += 1;
+        } else if fence <= last {
+            self.accuse(now, Wrong::Fence, format!("caller {caller} starts with fence {fence} after {last}"));
+        }
+    }
+
+    pub fn ended(&mut self, now: Time, lock: usize, caller: usize) {
+        let running = &mut self.locks[lock].running;
+        let Some(at) = running.iter().position(|job| job.caller == caller) else { return };
+        let Some(since) = running.remove(at).beside else { return };
+        self.awake_overlap = self.awake_overlap.max(now - since);
+        if now - since > AWAKE {
+            let what = format!("the job of caller {caller}, thawed, lived for {} ms beside another", (now - since) / MS);
+            self.accuse(now, Wrong::Overlap, what);
+        }
+    }
+
+    /// The host of a caller's job stands still, or goes on.
+    pub fn froze(&mut self, now: Time, lock: usize, caller: usize, frozen: bool) {
+        let running = &mut self.locks[lock].running;
+        // In the order of their starts: only who was overtaken while it stood still is beside another.
+        let Some(at) = running.iter().position(|job| job.caller == caller) else { return };
+        let overtaken = at + 1 < running.len();
+        (running[at].frozen, running[at].thawed) = (frozen, now);
+        running[at].beside = (overtaken && !frozen).then_some(now);
+    }
+
+    pub fn clock_set_back(&mut self) {
+        self.clock_set_back = true;
+    }
+
+    pub fn memory_lost(&mut self) {
+        self.memory_lost = true;
+    }
+
+    /// Its holder has given the lock back, to these waiters.
+    pub fn vacated(&mut self, now: Time, lock: usize, by: usize, queue: Vec<Id>) {
+        self.locks[lock].vacancy = Some(Vacancy { since: now, by, queue });
+    }
+
+    /// Somebody has entered: the vacancy is over, and this was it.
+    pub fn entered(&mut self, lock: usize) -> Option<Vacancy> {
+        self.locks[lock].vacancy.take()
+    }
+
+    pub fn verdict(&self) -> Option<String> {
+        let (at, wrong, what) = self.found.iter().min_by_key(|(at, wrong, _)| (*at, *wrong))?;
+        Some(format!("{wrong:?} at {}.{:03} s: {what}", at / SECOND, at % SECOND / MS))
+    }
+}

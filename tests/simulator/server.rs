@@ -1,0 +1,183 @@
+//! The simulated server: the memory store's engine on a clock of its own, that stops, restarts, forgets and fails over.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use vaultlock::ledger::{Id, Ledger, Memory};
+use vaultlock::name::Name;
+use vaultlock::session::words::{Answer, Request};
+use vaultlock::store::memory::{Engine, Moment};
+use vaultlock::store::{Beat, Outcome};
+use vaultlock::timing;
+
+use crate::event::Message;
+use crate::host::{MS, SECOND, Time, nanos};
+use crate::judge::{Judge, Wrong};
+use crate::outside::Outside;
+
+/// How far a replica may lag behind, at the most.
+const LAG: Time = 5 * SECOND / 2;
+/// How often the replica's state is kept.
+pub const REPLICATE: Time = SECOND / 2;
+
+pub struct Server {
+    pub engine: Engine,
+    names: Vec<Name>,
+    pub up: bool,
+    pub frozen: bool,
+    pub waiting: Vec<Message>,
+    replicas: VecDeque<(Time, Engine)>,
+    /// When it last was not what it should be.
+    pub disturbed: Time,
+    /// When each ticket's last beat was served, in true time.
+    served: BTreeMap<Id, Time>,
+}
+
+impl Server {
+    pub fn new(out: &mut Outside) -> Server {
+        let proven = if out.rng.bool() { timing::lapse(out.scenario.max_ttl) } else { std::time::Duration::ZERO };
+        let engine = Engine::new(out.scenario.max_ttl, out.scenario.liveness, proven, out.server_clock.tick(0));
+        let names = (0..out.scenario.locks).map(|lock| Name::new(&format!("lock-{lock}")).expect("a good name")).collect();
+        Server {
+            engine,
+            names,
+            up: true,
+            frozen: false,
+            waiting: Vec::new(),
+            replicas: VecDeque::new(),
+            disturbed: 0,
+            served: BTreeMap::new(),
+        }
+    }
+
+    /// Carries a request out; says whom it woke, and who entered after what vacancy.
+    pub fn serve(&mut self, message: Message, out: &mut Outside) -> Served {
+        let (lock, id) = (self.names[message.lock].clone(), message.ticket.id.clone());
+        let at = Moment { tick: out.server_clock.tick(out.now), wall: out.server_clock.wall(out.now) };
+        let number = message.lock;
+        if matches!(self.engine.view(&lock, None, at).memory, Memory::Unsure { .. }) {
+            // Who waits for its own certainty learns of another's at a beat.
+            self.disturbed = self.disturbed.max(out.now + nanos(out.scenario.max_ttl / timing::BEATS_PER_TTL));
+        }
+        let mut served = Served { answer: Err(()), woken: Vec::new(), entered: None };
+        let there = self.engine.renewed(&lock, &id).is_some();
+        served.answer = Ok(match message.request {
+            Request::Take => {
+                self.served.entry(id).or_insert(out.now);
+                Answer::View(self.engine.take(&lock, &message.ticket, at))
+            }
+            Request::Beat(with) => {
+                self.served.insert(id.clone(), out.now);
+                let beat = self.engine.beat(&lock, &id, &with, at);
+                if !there && beat != Beat::Gone {
+                    out.judge.accuse(out.now, Wrong::SelfService, format!("{id:?} is back, whose ticket was gone"));
+                }
+                Answer::Beat(beat)
+            }
+            Request::View => Answer::View(self.engine.view(&lock, Some(&id), at)),
+            Request::Commit(commit) => {
+                let before = self.engine.view(&lock, None, at);
+                let renewed: Vec<_> = commit.drop.iter().map(|id| self.engine.renewed(&lock, id)).collect();
+                let (outcome, woken) = self.engine.commit(&lock, &id, &commit, at);
+                served.woken = woken;
+                if let (Outcome::Done(_), Some(after)) = (&outcome, &commit.ledger) {
+                    let unsure = commit.settle.is_some();
+                    served.entered = self.judge_commit((message.caller, number), &id, &before, after, unsure, out);
+                }
+                if matches!(outcome, Outcome::Done(_)) {
+                    for (dropped, renewed) in commit.drop.iter().zip(renewed).filter(|(dropped, _)| **dropped != id) {
+                        let listed = before.ticket(dropped);
+                        let (Some(renewed), Some(listed)) = (renewed, listed) else { continue };
+                        if at.tick.since(renewed) < listed.ticket.ttl() {
+                            let what = format!("{dropped:?} is swept {:?} after its last beat", at.tick.since(renewed));
+                            out.judge.accuse(out.now, Wrong::SelfService, what);
+                        }
+                    }
+                }
+                Answer::Outcome(outcome)
+            }
+        });
+        served
+    }
+
+    fn judge_commit(
+        &mut self,
+        (caller, lock): (usize, usize),
+        author: &Id,
+        before: &vaultlock::ledger::View,
+        after: &Ledger,
+        unsure: bool,
+        out: &mut Outside,
+    ) -> Option<Entered> {
+        let was: &Ledger = &before.ledger;
+        let removed: Vec<_> = was.holders.iter().filter(|holder| after.holder(&holder.id).is_none()).collect();
+        let added: Vec<_> = after.holders.iter().filter(|holder| was.holder(&holder.id).is_none()).collect();
+        check_self_service(&mut out.judge, out.now, author, was, after);
+        let queue = || before.waiters().map(|listed| listed.ticket.id.clone()).filter(|id| id != author).collect::<Vec<_>>();
+        if added.is_empty() {
+            if removed.iter().any(|holder| holder.id == *author) {
+                out.judge.vacated(out.now, lock, caller, queue());
+            }
+            return None;
+        }
+        let vacancy = out.judge.entered(lock).filter(|_| !unsure && removed.is_empty());
+        let lapsed = removed.iter().map(|holder| {
+            let beaten = self.served.get(&holder.id).copied().unwrap_or(out.now);
+            (beaten, beaten + nanos(timing::lapse(holder.ttl())) * 101 / 100)
+        });
+        let lapsed = lapsed.max().filter(|_| !unsure);
+        let ahead = before.waiters().map(|listed| listed.ticket.id.clone()).take_while(|id| id != author).collect();
+        Some(Entered { vacancy, lapsed, ahead, undisturbed_since: self.disturbed })
+    }
+
+    pub fn replicate(&mut self, now: Time) {
+        self.replicas.push_back((now, self.engine.clone()));
+        while self.replicas.front().is_some_and(|(at, _)| at + LAG < now) {
+            self.replicas.pop_front();
+        }
+    }
+
+    /// A replica takes over, and what the old one had not sent it is lost.
+    pub fn fail_over(&mut self, out: &mut Outside) {
+        if self.replicas.is_empty() {
+            return;
+        }
+        let (_, mut replica) = self.replicas.remove(out.rng.usize(0..self.replicas.len())).expect("it is there");
+        replica.take_over(&self.engine, out.server_clock.tick(out.now));
+        self.engine = replica;
+        self.replicas.clear();
+    }
+}
+
+pub struct Served {
+    pub answer: Result<Answer, ()>,
+    pub woken: Vec<Id>,
+    pub entered: Option<Entered>,
+}
+
+/// Somebody has entered: after a lock was given back, or after holders lapsed (their last beats, and when by all clocks
+/// that was to be known), with these before it in the queue.
+pub struct Entered {
+    pub vacancy: Option<crate::judge::Vacancy>,
+    pub lapsed: Option<(Time, Time)>,
+    pub ahead: Vec<Id>,
+    pub undisturbed_since: Time,
+}
+
+fn check_self_service(judge: &mut Judge, now: Time, author: &Id, was: &Ledger, after: &Ledger) {
+    let mut wrong = Vec::new();
+    if after.holders.iter().any(|holder| was.holder(&holder.id).is_none() && holder.id != *author) {
+        wrong.push("it adds another than its author");
+    }
+    if after.version != was.version + 1 {
+        wrong.push("its version is not the next one");
+    }
+    if after.holders.len() > 1 {
+        wrong.push("it names two holders of one exclusive lock");
+    }
+    for what in wrong {
+        judge.accuse(now, Wrong::SelfService, format!("a commit of {author:?}: {what}"));
+    }
+}
+
+/// What an undisturbed waiter may take beyond its beats and its rank.
+pub const SLACK: Time = 3 * SECOND / 2 + 50 * MS;
