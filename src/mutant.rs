@@ -58,6 +58,12 @@ mutants! {
     NoQuarantine "no_quarantine",
     /// the fence is a counter alone, without clock, memory of the host, or leap
     NoFenceFloor "no_fence_floor",
+    /// a ledger without a past is believed to have had none
+    BlankIsNew "blank_is_new",
+    /// a holding carried over into a new life takes the fence's leap with it
+    NoLeapOnAdopt "no_leap_on_adopt",
+    /// a claim that was never told of its entry carries it over into a new life
+    AdoptUnheard "adopt_unheard",
     /// a holder is judged by its observer's ttl
     MyTtl "my_ttl",
     /// the server's clock is believed about a quiet lease

@@ -229,6 +229,26 @@ fn a_waiter_whose_ticket_is_gone_queues_again_under_another_id() {
     assert_eq!(server.connect().view(&lock("x"), None).unwrap().waiting, 1);
 }
 
+/// What was lost may hold that it was swept, and another let in: found by the simulator.
+#[test]
+fn an_entry_that_was_never_heard_of_is_not_carried_into_a_new_life() {
+    let server = server();
+    let mut scene = Scene::new(&server, ticket("a"), Tick::NEVER);
+    let take = scene.request();
+    let view = scene.carry_out(&take);
+    scene.answer(Ok(view), 0.0);
+    let enter = scene.request();
+    scene.carry_out(&enter);
+    scene.lose_answer();
+    let first = scene.claim.ticket().id.clone();
+    server.restart(false);
+    scene.settle();
+    assert_eq!(scene.granted(), None);
+    assert_ne!(scene.claim.ticket().id, first, "it queues again");
+    let view = server.connect().view(&lock("x"), None).unwrap();
+    assert_eq!((view.ledger.holders.len(), view.waiting), (0, 1));
+}
+
 #[test]
 fn a_restart_with_its_data_is_adopted_and_never_noticed() {
     let server = server();

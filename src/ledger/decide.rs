@@ -175,7 +175,8 @@ fn judged(view: &View, id: &Id) -> Guard {
 
 /// A ledger without a past may have had one that was lost; so may one from another life of the store, at its end.
 fn next_fence(view: &View, me: &Me) -> u64 {
-    let may_have_lost = view.ledger.version == 0 || view.ledger.epoch != view.epoch;
+    let blank = view.ledger.version == 0 && !mutant::on(Mutant::BlankIsNew);
+    let may_have_lost = blank || view.ledger.epoch != view.epoch;
     fence::next(view.ledger.fence, fence::floor(view.now, me.wall), me.remembered, may_have_lost)
 }
 
@@ -184,7 +185,9 @@ fn adopt(view: &View, me: &Me) -> Commit {
     ledger.version += 1;
     ledger.epoch = view.epoch.clone();
     // With the epoch goes the sign that grants may have been lost: the leap must not be lost with it.
-    ledger.fence = next_fence(view, me);
+    if !mutant::on(Mutant::NoLeapOnAdopt) {
+        ledger.fence = next_fence(view, me);
+    }
     Commit {
         version: view.ledger.version,
         epoch: view.epoch.clone(),

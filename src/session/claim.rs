@@ -246,7 +246,8 @@ impl Claim {
         match decision {
             None => self.phase = Phase::Waiting(Pause::Look),
             Some(D::Enter(_)) if self.paused => self.rest(now, Why::Queued, Tick::NEVER),
-            Some(D::Enter(commit) | D::Adopt(commit)) => self.phase = Phase::Entering(commit),
+            Some(D::Enter(commit)) => self.phase = Phase::Entering(commit),
+            Some(D::Adopt(commit)) => self.carry_over(commit),
             Some(D::Hold { fence }) => self.let_in(now, fence),
             Some(D::Wait { until, why }) => self.rest(now, why, until),
             Some(D::Stop(why)) => {

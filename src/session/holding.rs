@@ -2,7 +2,7 @@
 
 use super::claim::{Claim, Phase};
 use super::words::{Loss, News, Request, Step};
-use crate::ledger::Decision;
+use crate::ledger::{Commit, Decision, commit};
 use crate::mutant::{self, Mutant};
 use crate::store::Beat;
 use crate::time::{Tick, Wall};
@@ -44,11 +44,20 @@ impl Claim {
         }
     }
 
+    /// The store began a new life with me among the holders. Only one whose job has lived by this lease all the time knows
+    /// that nobody came after it: a claim that never heard of its entry may have been swept, and another let in, in what
+    /// was lost. It gives the holding back and queues again.
+    pub(super) fn carry_over(&mut self, adopt: Commit) {
+        let carries = self.granted || mutant::on(Mutant::AdoptUnheard);
+        let release = self.view.as_ref().and_then(|view| commit::release(view, &self.ticket.id));
+        self.phase = Phase::Entering(release.filter(|_| !carries).unwrap_or(adopt));
+    }
+
     /// What a decision means for one who has been let in.
     pub(super) fn judge(&mut self, now: Tick, decision: Option<Decision>) {
         match decision {
             Some(Decision::Hold { .. }) => self.hold_on(now),
-            Some(Decision::Adopt(commit)) => self.phase = Phase::Entering(commit),
+            Some(Decision::Adopt(commit)) => self.carry_over(commit),
             Some(Decision::Stop(why)) => self.lose(Loss::Stopped(why)),
             Some(Decision::Gone) => self.lose(Loss::Forgotten),
             Some(Decision::Enter(_) | Decision::Wait { .. }) if mutant::on(Mutant::SweptGoesOn) => self.hold_on(now),

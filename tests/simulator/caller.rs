@@ -246,6 +246,7 @@ impl Caller {
             return;
         }
         self.thawed = out.now;
+        self.disturb(out.now);
         let (timers, others): (Vec<What>, Vec<What>) =
             std::mem::take(&mut self.missed).into_iter().partition(|what| matches!(what, What::KernelTimer(_)));
         for what in timers.into_iter().chain(others) {
