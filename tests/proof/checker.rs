@@ -126,6 +126,16 @@ impl Checker {
         }
     }
 
+    /// The job that runs under this lock, as far as the log shows.
+    pub fn holder(&self, lock: &str) -> Option<u64> {
+        self.locks.get(lock)?.current.filter(|job| self.runs[job].runs())
+    }
+
+    /// The last job that started under this lock.
+    pub fn last_started(&self, lock: &str) -> Option<u64> {
+        self.locks.get(lock)?.current
+    }
+
     /// The last word, when all has been seen.
     pub fn finish(mut self) -> Verdict {
         let stuck: Vec<u64> = self.runs.iter().filter(|(_, run)| run.gone.is_none()).map(|(job, _)| *job).collect();

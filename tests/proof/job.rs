@@ -21,14 +21,14 @@ use crate::log::{Log, Sign, What, words};
 const BEAT: Duration = Duration::from_millis(5);
 /// So many daemons, and so many children at each beat of a job that forks.
 const CROWD: usize = 3;
-/// How long daemons go on after the leader's end: some just a little, some until they are killed.
+/// How long daemons go on after the leader's end: some just a little, some far beyond what a lock may allow.
 const A_LITTLE: Duration = Duration::from_millis(40);
-const FOR_EVER: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(3);
 /// Above the lock's own descriptors: what a dead process held is released from the highest number down (Linux since 4.3),
 /// so that a presence is never released later than the lock.
 const HIGHEST: i32 = 200;
-/// A dead process whose descriptors the kernel is still closing may hold its presence for so long.
-const CLOSING: Duration = Duration::from_millis(50);
+/// A dead process whose descriptors the kernel is still closing may hold its presence for so long; under load 80 ms were seen.
+const CLOSING: Duration = Duration::from_secs(1);
 
 words! {
     /// How the job behaves.
@@ -38,9 +38,9 @@ words! {
         Stubborn "stubborn",
         /// It leaves daemons that end soon after it.
         Family "family",
-        /// It leaves daemons that never end.
+        /// It leaves daemons that are to be killed.
         Daemons "daemons",
-        /// It leaves one that changes its pid all the time, until killed.
+        /// It leaves one that changes its pid all the time and is to be killed.
         Hopper "hopper",
         /// Its children come and go all the time.
         Forks "forks",
@@ -126,8 +126,8 @@ fn live(order: &Order) -> io::Result<()> {
     let end = Clock::Boottime.now() + order.span;
     match order.manner {
         Manner::Family => (0..CROWD).try_for_each(|_| daemon(|| life.tick_until(end + A_LITTLE)))?,
-        Manner::Daemons => (0..CROWD).try_for_each(|_| daemon(|| life.tick_until(end + FOR_EVER)))?,
-        Manner::Hopper => daemon(|| life.hop_until(end + FOR_EVER))?,
+        Manner::Daemons => (0..CROWD).try_for_each(|_| daemon(|| life.tick_until(end + LONG)))?,
+        Manner::Hopper => daemon(|| life.hop_until(end + LONG))?,
         Manner::Forks => life.fork_until(end)?,
         Manner::Plain | Manner::Stubborn => {}
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use vaultlock::time::Tick;
 
 use super::{Checker, Rule};
-use crate::log::{Fault, Kind, Whom};
+use crate::log::{Asked, Fault, Kind, Whom};
 
 /// Whoever waits for so long stands in the queue.
-const QUEUED: Duration = Duration::from_millis(500);
+const QUEUED: Duration = Duration::from_millis(100);
 
 /// A recovery that is being watched.
 pub struct Trial {
@@ -20,17 +20,22 @@ pub struct Trial {
 }
 
 impl Checker {
-    /// Whether this fault makes a recovery that can be measured: everything of a running job is killed while somebody
-    /// waits as long as it takes and nothing else is wrong with the lock.
+    /// Whether this fault makes a recovery that can be measured: everything of a running job is killed.
     pub(super) fn try_recovery(&self, at: Tick, fault: &Fault) -> Option<Trial> {
         let holder = fault.job.filter(|_| fault.kind == Kind::Kill && fault.whom == Whom::All)?;
-        let name = fault.lock.as_ref()?;
-        let lock = self.locks.get(name)?;
-        let run = self.runs.get(&holder).filter(|run| run.runs() && lock.current == Some(holder))?;
-        let open = self.faults.values().any(|other| other.lock.as_ref().is_none_or(|other| other == name));
+        let run = self.runs.get(&holder).filter(|run| self.is_measurable(at, &run.asked))?;
+        Some(Trial { fault: fault.number, holder, ttl: run.asked.ttl, cleared: None })
+    }
+
+    /// Whether this run holds its lock, somebody waits for it as long as it takes, and nothing else is wrong with it.
+    pub fn is_measurable(&self, at: Tick, asked: &Asked) -> bool {
+        let Some(lock) = self.locks.get(&asked.lock).filter(|_| !asked.loose && self.holder(&asked.lock) == Some(asked.job))
+        else {
+            return false;
+        };
+        let open = self.faults.values().any(|other| other.lock.as_ref().is_none_or(|other| *other == asked.lock));
         let waits = |job: &u64| self.runs[job].asked.wait.is_none() && at.since(self.runs[job].since) >= QUEUED;
-        let measurable = !open && at.since(lock.troubled) >= self.rules.settled && lock.waiting.iter().any(waits);
-        measurable.then(|| Trial { fault: fault.number, holder, ttl: run.asked.ttl, cleared: None })
+        !open && at.since(lock.troubled) >= self.rules.settled && lock.waiting.iter().any(waits)
     }
 
     pub(super) fn cleared(&mut self, at: Tick, number: u64) {

@@ -99,6 +99,24 @@ impl Verdict {
     }
 }
 
+/// At most so many violations are told.
+const MOST: usize = 30;
+
+impl Verdict {
+    /// The violations, one a line, and how the runs ended.
+    pub fn told(&self) -> String {
+        let mut told = String::new();
+        for ((rule, job), violation) in self.violations.iter().take(MOST) {
+            let Violation { first, last, text, .. } = violation;
+            told += &format!("{rule:?}: job {job}, {} for {:?}: {text}\n", first.0, last.since(*first));
+        }
+        if self.violations.len() > MOST {
+            told += &format!("and {} more\n", self.violations.len() - MOST);
+        }
+        told + &format!("exit codes: {:?}\n", self.codes)
+    }
+}
+
 /// The summary, on one line.
 impl Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
