@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -26,10 +26,17 @@ pub enum Way {
 struct State {
     to_server: Way,
     to_client: Way,
-    lines: Vec<(TcpStream, TcpStream)>,
+    lines: Vec<Weak<Line>>,
     /// Lines ever taken, and pieces that went to the server.
     opened: usize,
     requests: usize,
+}
+
+/// Both ends of one line; closed when nothing passes either way any more.
+#[derive(Debug)]
+struct Line {
+    client: TcpStream,
+    server: TcpStream,
 }
 
 /// A proxy in front of one port of this host.
@@ -52,12 +59,15 @@ impl Proxy {
                 for end in [&client, &server] {
                     end.set_nodelay(true).unwrap();
                 }
+                let line = Arc::new(Line { client, server });
                 let mut state = shared.lock().unwrap();
                 state.opened += 1;
-                state.lines.push((client.try_clone().unwrap(), server.try_clone().unwrap()));
-                let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
-                pump(ends, Arc::clone(&shared), true);
-                pump([server, client], Arc::clone(&shared), false);
+                state.lines.retain(|line| line.strong_count() > 0);
+                state.lines.push(Arc::downgrade(&line));
+                for up in [true, false] {
+                    let (line, shared) = (Arc::clone(&line), Arc::clone(&shared));
+                    thread::spawn(move || pump(&line, &shared, up));
+                }
             }
         });
         Proxy { port, state }
@@ -78,16 +88,16 @@ impl Proxy {
 
     /// Cuts all lines; new ones can be made.
     pub fn cut(&self) {
-        for (client, server) in self.state.lock().unwrap().lines.drain(..) {
-            let _ = client.shutdown(Shutdown::Both);
-            let _ = server.shutdown(Shutdown::Both);
+        for line in self.state.lock().unwrap().lines.drain(..).filter_map(|line| line.upgrade()) {
+            let _ = line.client.shutdown(Shutdown::Both);
+            let _ = line.server.shutdown(Shutdown::Both);
         }
     }
 
     /// Tells the clients that nothing more will come; what they send still passes.
     pub fn half_close(&self) {
-        for (client, _) in &self.state.lock().unwrap().lines {
-            let _ = client.shutdown(Shutdown::Write);
+        for line in self.state.lock().unwrap().lines.iter().filter_map(Weak::upgrade) {
+            let _ = line.client.shutdown(Shutdown::Write);
         }
     }
 
@@ -102,53 +112,58 @@ impl Proxy {
     }
 }
 
-fn pump([mut from, mut to]: [TcpStream; 2], state: Arc<Mutex<State>>, up: bool) {
-    thread::spawn(move || {
-        let mut piece = [0; 64 * 1024];
-        let mut held = Vec::new();
-        from.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-        loop {
-            let came = match from.read(&mut piece) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
-                Err(_) => break,
-            };
-            held.extend_from_slice(&piece[..came]);
-            if held.is_empty() {
+/// How often a way is looked at that holds bytes back.
+const LOOK: Duration = Duration::from_millis(5);
+
+fn pump(line: &Line, state: &Mutex<State>, up: bool) {
+    let [mut from, mut to] = if up { [&line.client, &line.server] } else { [&line.server, &line.client] };
+    let mut piece = [0; 64 * 1024];
+    let mut held = Vec::new();
+    let mut ended = false;
+    while !ended || !held.is_empty() {
+        match from.read(&mut piece) {
+            _ if ended => thread::sleep(LOOK),
+            Ok(0) => ended = true,
+            Ok(came) => held.extend_from_slice(&piece[..came]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => ended = true,
+        }
+        if held.is_empty() {
+            continue;
+        }
+        match way_now(state, up, held.len()) {
+            Way::Hold => {
+                from.set_read_timeout(Some(LOOK)).unwrap();
                 continue;
             }
-            let way = way_now(&state, up, held.len());
-            match way {
-                Way::Hold => continue,
-                Way::Swallow => held.clear(),
-                Way::Delay(by) => thread::sleep(by),
-                Way::Drip(by) => {
-                    for byte in held.drain(..) {
-                        thread::sleep(by);
-                        let _ = to.write_all(&[byte]);
-                    }
-                }
-                Way::Pass => {}
-                Way::CutAfter(left) => {
-                    let _ = to.write_all(&held[..left.min(held.len())]);
-                    if held.len() >= left {
-                        break;
-                    }
-                    held.clear();
+            Way::Swallow => held.clear(),
+            Way::Delay(by) => thread::sleep(by),
+            Way::Drip(by) => {
+                for byte in held.drain(..) {
+                    thread::sleep(by);
+                    let _ = to.write_all(&[byte]);
                 }
             }
-            if to.write_all(&held).is_err() {
-                break;
+            Way::Pass => {}
+            Way::CutAfter(left) => {
+                let _ = to.write_all(&held[..left.min(held.len())]);
+                if held.len() >= left {
+                    break;
+                }
+                held.clear();
             }
-            held.clear();
         }
-        let _ = to.shutdown(Shutdown::Write);
-        if matches!(way_now(&state, up, 0), Way::CutAfter(_)) {
-            let _ = to.shutdown(Shutdown::Both);
-            let _ = from.shutdown(Shutdown::Both);
+        from.set_read_timeout(None).unwrap();
+        if to.write_all(&held).is_err() {
+            break;
         }
-    });
+        held.clear();
+    }
+    let _ = to.shutdown(Shutdown::Write);
+    if matches!(way_now(state, up, 0), Way::CutAfter(_)) {
+        let _ = to.shutdown(Shutdown::Both);
+        let _ = from.shutdown(Shutdown::Both);
+    }
 }
 
 /// What to do with `came` bytes, which count against a coming cut.

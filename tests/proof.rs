@@ -1,0 +1,58 @@
+//! The proof: real jobs under real locks while everything around them is killed, frozen, cut off and restarted, and a
+//! checker over what they did. This program is also the job, so it is no libtest. Without words it is a brief torture.
+
+#[path = "proof/caller.rs"]
+mod caller;
+#[path = "proof/checker.rs"]
+mod checker;
+#[path = "proof/dice.rs"]
+mod dice;
+#[path = "proof/driver.rs"]
+mod driver;
+#[path = "proof/engine.rs"]
+mod engine;
+#[path = "proof/job.rs"]
+mod job;
+#[path = "proof/log.rs"]
+mod log;
+#[path = "proof/process.rs"]
+mod process;
+mod support;
+#[path = "proof/tail.rs"]
+mod tail;
+#[path = "proof/torture.rs"]
+mod torture;
+#[path = "proof/trial.rs"]
+mod trial;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use engine::Store;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.split_first() {
+        Some((verb, rest)) if verb == "job" => job::main(rest),
+        // One word alone is the name of a test, as for any test program.
+        Some((verb, rest)) if verb == "torture" && !rest.is_empty() => torture::main(rest),
+        _ => briefly(&words),
+    }
+}
+
+/// As one of the tests.
+fn briefly(words: &[String]) -> ExitCode {
+    let wanted: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    let mut good = true;
+    for store in Store::value_variants() {
+        let name = format!("torture_{store:?}").to_lowercase();
+        if words.iter().any(|word| word == "--list") {
+            println!("{name}: test");
+        } else if wanted.is_empty() || wanted.iter().any(|part| name.contains(*part)) {
+            let options = torture::Options::brief(*store, Duration::from_secs(20));
+            good &= torture::torture(&options).expect("the torture can be carried out").is_good();
+        }
+    }
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,176 @@
+//! The callers: each starts one run after the other, with options of all sorts.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::job::{Manner, Order};
+use crate::log::{Asked, Log, What};
+use crate::process::Process;
+use crate::support::signals;
+
+/// All runs of a proof have this in their environment.
+pub const MARK: &str = "PROOF_MARK";
+
+/// What all callers share.
+pub struct Crowd {
+    pub log: Log,
+    pub dir: PathBuf,
+    pub binary: PathBuf,
+    pub mark: String,
+    /// Nobody starts another run.
+    pub stop: AtomicBool,
+    next_job: AtomicU64,
+    runs: Mutex<BTreeMap<u64, Arc<Run>>>,
+}
+
+/// A run that was started and has not ended.
+pub struct Run {
+    pub asked: Asked,
+    pub caller: usize,
+    pub sentry: Arc<Process>,
+    /// Sentry or worker were killed or frozen once.
+    pub hit: AtomicBool,
+}
+
+/// One caller's own.
+pub struct Caller {
+    pub number: usize,
+    pub url: String,
+    pub locks: usize,
+    pub ttls: &'static [u64],
+    /// Daemons outside a namespace live on beside the next job when sentry and worker die at once and leases run out.
+    pub leases: bool,
+    pub dice: Dice,
+}
+
+/// What a run is told.
+struct Terms {
+    asked: Asked,
+    options: Vec<String>,
+    order: Order,
+}
+
+impl Crowd {
+    pub fn new(log: Log, dir: PathBuf, binary: PathBuf, mark: String) -> Crowd {
+        let (stop, next_job, runs) = (AtomicBool::new(false), AtomicU64::new(1), Mutex::default());
+        Crowd { log, dir, binary, mark, stop, next_job, runs }
+    }
+
+    /// Those that have not ended.
+    pub fn runs(&self) -> Vec<Arc<Run>> {
+        self.runs.lock().unwrap().values().cloned().collect()
+    }
+
+    pub fn run(&self, job: u64) -> Option<Arc<Run>> {
+        self.runs.lock().unwrap().get(&job).cloned()
+    }
+}
+
+pub fn lock_name(number: usize) -> String {
+    format!("lock-{number}")
+}
+
+impl Caller {
+    /// One run after the other, until the crowd is stopped.
+    pub fn live(&mut self, crowd: &Crowd) -> io::Result<()> {
+        while !crowd.stop.load(Ordering::Relaxed) {
+            let terms = self.choose(crowd);
+            self.run(crowd, terms)?;
+            thread::sleep(self.dice.span(Duration::from_millis(2), Duration::from_millis(100)));
+        }
+        Ok(())
+    }
+
+    /// A short job under this lock, however long it takes.
+    pub fn run_patiently(&mut self, crowd: &Crowd, lock: usize) -> io::Result<()> {
+        let terms = self.terms(crowd, lock_name(lock), Manner::Plain, Duration::from_millis(5), None);
+        self.run(crowd, terms)
+    }
+
+    fn choose(&mut self, crowd: &Crowd) -> Terms {
+        // A crowd before one lock, a few before each, and some who come and go.
+        let lock = match self.number % 6 {
+            5 => 0,
+            _ if self.dice.percent(10) => self.dice.below(self.locks),
+            _ => self.number % self.locks,
+        };
+        let manner = *self.dice.one_of(&Manner::ALL);
+        let (from, to) = *self.dice.weighed(&[(1, 30), (30, 400), (400, 2500)], |(from, _)| if *from == 400 { 1 } else { 4 });
+        let span = self.dice.span(Duration::from_millis(from), Duration::from_millis(to));
+        let wait = match self.dice.below(10) {
+            0 => Some(Duration::ZERO),
+            1 | 2 => Some(self.dice.span(Duration::from_millis(50), Duration::from_secs(3))),
+            _ => None,
+        };
+        let mut terms = self.terms(crowd, lock_name(lock), manner, span, wait);
+        if self.dice.percent(20) {
+            terms.options.extend(["--kill-after", *self.dice.one_of(&["0", "0.1", "0.25"])].map(str::to_owned));
+        }
+        if self.dice.percent(20) {
+            terms.options.extend(["--signal", *self.dice.one_of(&["INT", "HUP", "USR1", "KILL"])].map(str::to_owned));
+        }
+        terms
+    }
+
+    fn terms(&mut self, crowd: &Crowd, lock: String, manner: Manner, span: Duration, wait: Option<Duration>) -> Terms {
+        let job = crowd.next_job.fetch_add(1, Ordering::Relaxed);
+        let ttl = *self.dice.one_of(self.ttls);
+        let isolated = self.dice.percent(if manner.leaves_some() { 60 } else { 15 });
+        let stragglers = match manner {
+            Manner::Plain | Manner::Stubborn => *self.dice.one_of(&["leave", "wait", "kill"]),
+            _ if manner.ends() => *self.dice.one_of(&["wait", "kill"]),
+            _ => "kill",
+        };
+        let mut options = vec![format!("--ttl={ttl}ms"), format!("--stragglers={stragglers}")];
+        options.extend(isolated.then(|| "--isolate".to_owned()));
+        options.extend(wait.map(|wait| if wait.is_zero() { "-n".to_owned() } else { format!("-w{}ms", wait.as_millis()) }));
+        let loose = manner.leaves_some() && !isolated;
+        let asked = Asked { lock: lock.clone(), job, ttl: Duration::from_millis(ttl), wait, loose };
+        Terms { asked, options, order: Order { dir: crowd.dir.clone(), lock, job, manner, span } }
+    }
+
+    fn run(&self, crowd: &Crowd, terms: Terms) -> io::Result<()> {
+        let job = terms.asked.job;
+        crowd.log.write(What::Asked(terms.asked.clone()))?;
+        let mut child = self.start(crowd, &terms)?;
+        let sentry = Process::open(child.id() as i32).ok_or_else(|| io::Error::other("a run that vanished"))?;
+        let run = Run { asked: terms.asked, caller: self.number, sentry: Arc::new(sentry), hit: AtomicBool::new(false) };
+        crowd.runs.lock().unwrap().insert(job, Arc::new(run));
+        let status = child.wait()?;
+        crowd.runs.lock().unwrap().remove(&job);
+        let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
+        crowd.log.write(What::Gone { job, code })
+    }
+
+    fn start(&self, crowd: &Crowd, terms: &Terms) -> io::Result<Child> {
+        let mut said = self.said(crowd)?;
+        let mut words: Vec<OsString> = vec!["run".into()];
+        words.extend(terms.options.iter().map(Into::into));
+        words.extend([terms.asked.lock.clone().into(), "--".into(), std::env::current_exe()?.into()]);
+        words.extend(terms.order.words().map(Into::into));
+        let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+        writeln!(said, "== job {}: {}", terms.asked.job, shown.join(" "))?;
+        let mut command = Command::new(&crowd.binary);
+        signals::heed(&mut command);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VAULTLOCK_ST")) {
+            command.env_remove(name);
+        }
+        command.args(words).env("VAULTLOCK_STORE", &self.url).env(MARK, &crowd.mark);
+        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0).spawn()
+    }
+
+    /// Where its runs say what they say.
+    fn said(&self, crowd: &Crowd) -> io::Result<File> {
+        OpenOptions::new().append(true).create(true).open(crowd.dir.join(format!("said-{}", self.number)))
+    }
+}
