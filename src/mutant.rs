@@ -40,6 +40,8 @@ mutants! {
     BlindCommit "blind_commit",
     /// a claim judged dead is swept without a look whether it has beaten since
     BlindSweep "blind_sweep",
+    /// a lock is given back whether or not the store still knows by whom
+    BlindRelease "blind_release",
     /// the lock is given back before the job's tree is dead
     ReleaseBeforeDead "release_before_dead",
     /// the ladder leaves no time for the grace
@@ -101,24 +103,23 @@ pub use switch::{choose, on};
 
 #[cfg(feature = "mutants")]
 mod switch {
-    use std::cell::Cell;
     use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use crate::mutant::Mutant;
 
     /// Names a mutant to a program of a test build.
     const VARIABLE: &str = "VAULTLOCK_MUTANT";
 
-    thread_local! {
-        static CHOSEN: Cell<Option<Mutant>> = const { Cell::new(None) };
-    }
+    /// The chosen one's number, from 1; 0 if none is.
+    static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
-    /// For this thread.
+    /// For this process, in place of what the environment says.
     pub fn choose(mutant: Option<Mutant>) {
-        CHOSEN.set(mutant);
+        CHOSEN.store(mutant.map_or(0, |mutant| mutant as usize + 1), Ordering::Relaxed);
     }
 
-    /// Whether this is the rule that is switched off, for this thread or for the whole process.
+    /// Whether this is the rule that is switched off.
     ///
     /// # Panics
     /// If the environment names no mutant that there is.
@@ -128,6 +129,7 @@ mod switch {
             let known = Mutant::ALL.iter().copied().find(|known| known.word() == word);
             known.unwrap_or_else(|| panic!("there is no mutant {word:?}"))
         };
-        CHOSEN.get() == Some(mutant) || *NAMED.get_or_init(|| std::env::var(VARIABLE).ok().map(find)) == Some(mutant)
+        CHOSEN.load(Ordering::Relaxed) == mutant as usize + 1
+            || *NAMED.get_or_init(|| std::env::var(VARIABLE).ok().map(find)) == Some(mutant)
     }
 }

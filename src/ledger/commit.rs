@@ -2,6 +2,7 @@
 
 use super::view::View;
 use super::{Id, Ledger};
+use crate::mutant::{self, Mutant};
 
 /// One atomic change. The store carries it out only if the ledger's version, the epoch and every guard still hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +40,14 @@ pub fn release(view: &View, id: &Id) -> Option<Commit> {
     ledger.holders.retain(|holder| holder.id != *id);
     ledger.stops.retain(|stop| stop.id != *id);
     let wake = super::decide::next_to_enter(view, &ledger, id);
+    // A flushed store counts its versions anew: one that comes late must not fit a ledger that knows nothing of its author.
+    let guards = if mutant::on(Mutant::BlindRelease) { Vec::new() } else { vec![Guard::Present(id.clone())] };
     Some(Commit {
         version: view.ledger.version,
         epoch: view.epoch.clone(),
         ledger: Some(ledger),
         drop: vec![id.clone()],
-        guards: Vec::new(),
+        guards,
         wake,
         settle: None,
     })

@@ -278,7 +278,7 @@ fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {
         fmt: FMT,
         id: Id::from_random(random),
         mode: Mode::Exclusive,
-        slots: 1,
+        slots: out.scenario.slots,
         priority: 0,
         lead_ms: 0,
         ttl_ms: ttl.as_millis() as u64,

@@ -25,6 +25,7 @@ pub struct Judge {
     pub faults: u64,
     /// Fences that fell because a server lost its memory *and* had its clock set back: beyond the promise.
     pub excused: u64,
+    slots: usize,
     locks: Vec<Track>,
     memory_lost: bool,
     clock_set_back: bool,
@@ -58,7 +59,7 @@ pub struct Vacancy {
 }
 
 impl Judge {
-    pub fn new(locks: usize) -> Judge {
+    pub fn new(locks: usize, slots: u32) -> Judge {
         Judge {
             found: Vec::new(),
             jobs: 0,
@@ -66,6 +67,7 @@ impl Judge {
             excused: 0,
             memory_lost: false,
             clock_set_back: false,
+            slots: slots as usize,
             locks: vec![Track::default(); locks],
             awake_overlap: 0,
         }
@@ -77,48 +79,72 @@ impl Judge {
 
     pub fn started(&mut self, now: Time, lock: usize, caller: usize, fence: u64) {
         self.jobs += 1;
-        let track = &mut self.locks[lock];
-        let mut beside = None;
-        for other in track.running.iter_mut().filter(|other| !other.frozen) {
-            if other.thawed > 0 && now < other.thawed + AWAKE {
+        let (room, running) = (self.slots, &mut self.locks[lock].running);
+        running.push(Running { caller, frozen: false, thawed: 0, beside: None });
+        let count = running.len();
+        let mut steady = Vec::new();
+        for (at, other) in running[..count - 1].iter_mut().enumerate().filter(|(_, other)| !other.frozen) {
+            if other.thawed == 0 || now >= other.thawed + AWAKE {
+                steady.push(other.caller);
+            } else if at + room < count {
                 other.beside.get_or_insert(now);
-            } else {
-                beside = Some(other.caller);
             }
         }
+        if steady.len() >= room {
+            self.accuse(now, Wrong::Overlap, format!("the job of caller {caller} starts while that of caller {steady:?} lives"));
+        }
+        // Of several holders one may start before another that entered before it: there the entries are looked at.
+        if room == 1 {
+            self.rises(now, lock, fence);
+        }
+    }
+
+    /// A claim has entered, which may be long before its job starts.
+    pub fn granted(&mut self, now: Time, lock: usize, fence: u64) {
+        if self.slots > 1 {
+            self.rises(now, lock, fence);
+        }
+    }
+
+    fn rises(&mut self, now: Time, lock: usize, fence: u64) {
+        let track = &mut self.locks[lock];
         let last = track.fence;
-        track.running.push(Running { caller, frozen: false, thawed: 0, beside: None });
         let excused = self.clock_set_back && self.memory_lost;
         if fence > last || excused {
             track.fence = fence;
         }
-        if let Some(other) = beside {
-            self.accuse(now, Wrong::Overlap, format!("the job of caller {caller} starts while that of caller {other} lives"));
-        }
         if fence <= last && excused {
             self.excused += 1;
         } else if fence <= last {
-            self.accuse(now, Wrong::Fence, format!("caller {caller} starts with fence {fence} after {last}"));
+            self.accuse(now, Wrong::Fence, format!("fence {fence} comes after {last}"));
         }
     }
 
     pub fn ended(&mut self, now: Time, lock: usize, caller: usize) {
-        let running = &mut self.locks[lock].running;
+        let (room, running) = (self.slots, &mut self.locks[lock].running);
         let Some(at) = running.iter().position(|job| job.caller == caller) else { return };
-        let Some(since) = running.remove(at).beside else { return };
-        self.awake_overlap = self.awake_overlap.max(now - since);
-        if now - since > AWAKE {
-            let what = format!("the job of caller {caller}, thawed, lived for {} ms beside another", (now - since) / MS);
-            self.accuse(now, Wrong::Overlap, what);
+        let ended = running.remove(at);
+        let mut beside: Vec<(usize, Time)> = ended.beside.map(|since| (caller, since)).into_iter().collect();
+        // With one job less another that was too many may be so no longer.
+        let count = running.len();
+        for (_, job) in running.iter_mut().enumerate().filter(|(at, _)| at + room >= count) {
+            beside.extend(job.beside.take().map(|since| (job.caller, since)));
+        }
+        for (caller, since) in beside {
+            self.awake_overlap = self.awake_overlap.max(now - since);
+            if now - since > AWAKE {
+                let what = format!("the job of caller {caller}, thawed, lived for {} ms beside another", (now - since) / MS);
+                self.accuse(now, Wrong::Overlap, what);
+            }
         }
     }
 
     /// The host of a caller's job stands still, or goes on.
     pub fn froze(&mut self, now: Time, lock: usize, caller: usize, frozen: bool) {
-        let running = &mut self.locks[lock].running;
+        let (room, running) = (self.slots, &mut self.locks[lock].running);
         // In the order of their starts: only who was overtaken while it stood still is beside another.
         let Some(at) = running.iter().position(|job| job.caller == caller) else { return };
-        let overtaken = at + 1 < running.len();
+        let overtaken = at + room < running.len();
         (running[at].frozen, running[at].thawed) = (frozen, now);
         running[at].beside = (overtaken && !frozen).then_some(now);
     }

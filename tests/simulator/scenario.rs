@@ -15,6 +15,8 @@ pub struct Scenario {
     pub hosts: usize,
     pub callers: usize,
     pub locks: usize,
+    /// How many may hold a lock together.
+    pub slots: u32,
     /// New callers come and things go wrong until then; what is left must come to an end.
     pub span: Duration,
     pub longest_job: Duration,
@@ -48,6 +50,7 @@ impl Scenario {
             max_ttl: longest,
             hosts: rng.usize(2..5),
             callers: rng.usize(2..7),
+            slots: if rng.u32(0..4) == 0 { 2 } else { 1 },
             locks: if rng.u32(0..4) == 0 { 2 } else { 1 },
             span: longest * 15,
             longest_job: longest * rng.u32(1..3),

@@ -111,12 +111,16 @@ impl Server {
         let was: &Ledger = &before.ledger;
         let removed: Vec<_> = was.holders.iter().filter(|holder| after.holder(&holder.id).is_none()).collect();
         let added: Vec<_> = after.holders.iter().filter(|holder| was.holder(&holder.id).is_none()).collect();
-        check_self_service(&mut out.judge, out.now, author, was, after);
+        check_self_service(&mut out.judge, out.now, out.scenario.slots as usize, author, was, after);
         let queue = || before.waiters().map(|listed| listed.ticket.id.clone()).filter(|id| id != author).collect::<Vec<_>>();
         if added.is_empty() {
             if removed.iter().any(|holder| holder.id == *author) {
                 out.judge.vacated(out.now, lock, caller, queue());
             }
+            return None;
+        }
+        out.judge.granted(out.now, lock, after.fence);
+        if out.scenario.slots > 1 {
             return None;
         }
         let vacancy = out.judge.entered(lock).filter(|_| !unsure && removed.is_empty());
@@ -163,7 +167,7 @@ pub struct Entered {
     pub undisturbed_since: Time,
 }
 
-fn check_self_service(judge: &mut Judge, now: Time, author: &Id, was: &Ledger, after: &Ledger) {
+fn check_self_service(judge: &mut Judge, now: Time, slots: usize, author: &Id, was: &Ledger, after: &Ledger) {
     let mut wrong = Vec::new();
     if after.holders.iter().any(|holder| was.holder(&holder.id).is_none() && holder.id != *author) {
         wrong.push("it adds another than its author");
@@ -171,8 +175,8 @@ fn check_self_service(judge: &mut Judge, now: Time, author: &Id, was: &Ledger, a
     if after.version != was.version + 1 {
         wrong.push("its version is not the next one");
     }
-    if after.holders.len() > 1 {
-        wrong.push("it names two holders of one exclusive lock");
+    if after.holders.len() > slots {
+        wrong.push("it names more holders than there are slots");
     }
     for what in wrong {
         judge.accuse(now, Wrong::SelfService, format!("a commit of {author:?}: {what}"));

@@ -60,7 +60,7 @@ impl World {
         let span = nanos(scenario.span);
         let turns = scenario.callers as u64 + 2;
         let end = span + turns * (nanos(scenario.longest_job) + 20 * SECOND) + 4 * nanos(timing::lapse(scenario.max_ttl));
-        let judge = Judge::new(scenario.locks);
+        let judge = Judge::new(scenario.locks, scenario.slots);
         let (queue, trace) = (Queue::default(), Trace::new(said));
         let server_clock = Host::draw(&mut rng, scenario.wild_clocks, 0);
         let mut out = Outside { now: 0, rng, queue, hosts, server_clock, judge, scenario, trace };
@@ -183,6 +183,10 @@ impl World {
         let asker = &mut self.callers[caller];
         if asker.line.down_cut || self.out.chance(self.out.scenario.lost) {
             asker.lost_one(self.out.now);
+            // The line breaks with the answer on it, or is silent until the asker's patience ends.
+            let breaks = self.out.span(0, 2 * nanos(asker.timing.request));
+            let cut = What::Worker(ToWorker::Answer(number, Box::new(Err("the line broke".to_owned()))));
+            self.out.tell(breaks, caller, cut);
             return;
         }
         let way = asker.way(&mut self.out);
