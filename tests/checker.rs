@@ -1,9 +1,9 @@
 //! The checker of the proof, checked: good logs pass, and each kind of bad log fails for its own reason and no other.
 
 #[path = "proof/checker.rs"]
-mod checker;
+pub mod checker;
 #[path = "proof/log.rs"]
-mod log;
+pub mod log;
 
 use std::time::Duration;
 

@@ -1,10 +1,14 @@
 //! The proof: real jobs under real locks while everything around them is killed, frozen, cut off and restarted, and a
 //! checker over what they did. This program is also the job, so it is no libtest. Without words it is a brief torture.
 
+#[macro_use]
+#[path = "proof/log.rs"]
+pub mod log;
+
 #[path = "proof/caller.rs"]
 mod caller;
 #[path = "proof/checker.rs"]
-mod checker;
+pub mod checker;
 #[path = "proof/dice.rs"]
 mod dice;
 #[path = "proof/driver.rs"]
@@ -12,12 +16,10 @@ mod driver;
 #[path = "proof/engine.rs"]
 mod engine;
 #[path = "proof/job.rs"]
-mod job;
-#[path = "proof/log.rs"]
-mod log;
+pub mod job;
 #[path = "proof/process.rs"]
-mod process;
-mod support;
+pub mod process;
+pub mod support;
 #[path = "proof/tail.rs"]
 mod tail;
 #[path = "proof/torture.rs"]

@@ -48,8 +48,6 @@ pub struct Caller {
     pub url: String,
     pub locks: usize,
     pub ttls: &'static [u64],
-    /// Daemons outside a namespace live on beside the next job when sentry and worker die at once and leases run out.
-    pub leases: bool,
     pub dice: Dice,
 }
 

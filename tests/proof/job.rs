@@ -16,7 +16,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, setsid};
 use vaultlock::time::{Clock, Tick};
 
-use crate::log::{Log, Sign, What, words};
+use crate::log::{Log, Sign, What};
 
 const BEAT: Duration = Duration::from_millis(5);
 /// So many daemons, and so many children at each beat of a job that forks.

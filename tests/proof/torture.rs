@@ -113,7 +113,6 @@ fn run(options: &Options, seed: u64, dir: &Path) -> io::Result<Verdict> {
         url: engine.url(number),
         locks: options.locks,
         ttls: engine.ttls(),
-        leases: engine.has_leases(),
         dice: Dice::new(seed, number as u64 + 1),
     };
     let living: Vec<_> =
