@@ -176,6 +176,35 @@ fn daemons_may_outlive_sentry_and_worker_but_not_one_of_them() {
 }
 
 #[test]
+fn nor_longer_than_no_answer_of_the_store_gets_through() {
+    let server = |fault: &str, last: u32| {
+        with_fault(fault, "firm", &format!("tick {last} a 1 100 11\ncure 3000 1\ngone 3001 1 121\n"))
+            .replace("server a 1 7 8", "server - -")
+    };
+    for fault in ["freeze server", "restart server", "wipe server", "swallow line", "hold line"] {
+        good(on_redis(&server(fault, 1149)));
+        bad(&[Rule::Deadline], &on_redis(&server(fault, 1151)));
+    }
+    // What lets some answers through says nothing; nor does what ends in time, or hits another.
+    good(on_redis(&server("delay line", 2000)));
+    good(on_redis(&with_fault("hold line", "firm", "cure 1000 1\ntick 2000 a 1 100 11\ngone 3001 1 0\n")));
+    good(on_redis(&server("hold line", 2000).replace("hold line a 1 7 8", "hold line - 9")));
+}
+
+#[test]
+fn one_fault_is_cured_and_another_lasts() {
+    let both = |second: &str| {
+        let second =
+            format!("fault 300 2 {second}\nstruck 310 2\ncure 900 2\ntick 1200 a 1 100 11\ncure 2000 1\ngone 3001 1 121\n");
+        on_redis(&with_fault("freeze worker", "firm", &second))
+    };
+    bad(&[Rule::Deadline], &both("hold line - 1"));
+    bad(&[Rule::Deadline], &both("freeze sentry a 1 7"));
+    // A process is frozen once: the first to thaw it thaws it.
+    good(both("freeze both a 1 7 8"));
+}
+
+#[test]
 fn a_killed_worker_is_not_thawed() {
     let both = "fault 300 2 kill worker a 1 8\nstruck 310 2\ncure 900 1\ntick 1200 a 1 100 11\ngone 3001 1 121\n";
     bad(&[Rule::Deadline], &on_redis(&with_fault("freeze worker", "firm", both)));

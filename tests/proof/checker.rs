@@ -260,12 +260,7 @@ impl Checker {
 
     fn struck(&mut self, at: Tick, number: u64) {
         let Some(fault) = self.faults.get(&number) else { return };
-        if let Some(run) = fault.job.and_then(|job| self.runs.get_mut(&job))
-            && matches!(fault.kind, Kind::Kill | Kind::Freeze)
-            && fault.whom.has_worker()
-        {
-            run.worker_down(at, fault.kind == Kind::Kill);
-        }
+        concerned(&mut self.runs, fault).for_each(|run| run.cut_off(at, fault));
         // A killed process is not cured; who is to be cleared is remembered until then.
         if fault.kind == Kind::Kill && fault.whom != Whom::All && fault.whom != Whom::Server {
             self.faults.remove(&number);
@@ -275,12 +270,7 @@ impl Checker {
     fn cure(&mut self, at: Tick, number: u64) {
         let Some(fault) = self.faults.remove(&number) else { return };
         self.trouble(fault.lock.as_deref(), at);
-        if let Some(run) = fault.job.and_then(|job| self.runs.get_mut(&job))
-            && fault.kind == Kind::Freeze
-            && fault.whom.has_worker()
-        {
-            run.worker_thawed(at);
-        }
+        concerned(&mut self.runs, &fault).for_each(|run| run.back_again(at, &fault));
     }
 
     /// Notes it once for each rule and job; what is found again only lasts longer.
@@ -289,4 +279,10 @@ impl Checker {
         let violation = known.or_insert_with(|| Violation { first: at, last: at, beside: None, text: say() });
         violation.last = at;
     }
+}
+
+/// The runs that a fault hits: all, where it is one of the server.
+fn concerned<'a>(runs: &'a mut HashMap<u64, Run>, fault: &Fault) -> impl Iterator<Item = &'a mut Run> {
+    let (job, all) = (fault.job, fault.whom == Whom::Server);
+    runs.iter_mut().filter(move |(number, _)| all || Some(**number) == job).map(|(_, run)| run)
 }
