@@ -240,7 +240,7 @@ fn a_dead_holders_lock_is_granted_in_time() {
 #[test]
 fn a_recovery_that_never_comes_is_too_late() {
     let never = format!("{TWO}fault 3000 1 kill all a 1 7 8 11\nstruck 3000 1\ngone 3001 1 -9\ncleared 3005 1\n");
-    bad(&[Rule::Recovery], &on_file(&format!("{never}gone 3300 2 121\ncalm 3301\n")));
+    bad(&[Rule::Stuck, Rule::Recovery], &on_file(&format!("{never}calm 3301\n")));
     // Another fault ends the measurement, but what was too late before it was too late.
     bad(&[Rule::Recovery], &on_file(&recovery(4000, "fault 3206 2 freeze worker a 2 9\nstruck 3207 2\ncure 3210 2\n")));
 }
@@ -258,6 +258,11 @@ fn a_recovery_is_measured_only_where_nothing_else_disturbs_it() {
     }
     let elsewhere = recovery(3105, "fault 3010 2 freeze worker b 9 9\nstruck 3011 2\ncure 3012 2\n");
     assert_eq!(good(on_file(&elsewhere)).recoveries.len(), 1);
+    // Who waited ended for another reason.
+    let left = recovery(8000, "gone 3100 2 125\nasked 3110 a 3 1000 - firm\n")
+        .replace(" a 2 101", " a 3 101")
+        .replace("gone 8002 2", "gone 8002 3");
+    assert!(good(on_file(&left)).recoveries.is_empty());
     // Nobody waited.
     let alone = recovery(8000, "").replacen("asked 0 a 2 1000 - firm\n", "", 1).replacen(
         "cleared 3005 1",

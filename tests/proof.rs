@@ -17,6 +17,8 @@ mod driver;
 mod engine;
 #[path = "proof/job.rs"]
 pub mod job;
+#[path = "proof/mutants.rs"]
+mod mutants;
 #[path = "proof/process.rs"]
 pub mod process;
 pub mod support;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Some((verb, rest)) if verb == "job" => job::main(rest),
         // One word alone is the name of a test, as for any test program.
         Some((verb, rest)) if verb == "torture" && !rest.is_empty() => torture::main(rest),
+        Some((verb, rest)) if verb == "mutants" && !rest.is_empty() => mutants::main(rest),
         _ => briefly(&words),
     }
 }
@@ -52,8 +55,8 @@ fn briefly(words: &[String]) -> ExitCode {
         if words.iter().any(|word| word == "--list") {
             println!("{name}: test");
         } else if wanted.is_empty() || wanted.iter().any(|part| name.contains(*part)) {
-            let options = torture::Options::brief(*store, Duration::from_secs(20));
-            good &= torture::torture(&options).expect("the torture can be carried out").is_good();
+            let options = torture::Options::brief(Duration::from_secs(20));
+            good &= torture::torture(&options, *store).expect("the torture can be carried out").is_good();
         }
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }

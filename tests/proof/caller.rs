@@ -112,7 +112,9 @@ impl Caller {
         };
         let mut terms = self.terms(crowd, lock_name(lock), manner, span, wait);
         if self.dice.percent(20) {
-            terms.options.extend(["--kill-after", *self.dice.one_of(&["0", "0.1", "0.25"])].map(str::to_owned));
+            // Up to the longest that fits into the ladder.
+            let grace = terms.asked.ttl.mul_f64(*self.dice.one_of(&[0.0, 0.1, 0.25, 0.37]));
+            terms.options.push(format!("--kill-after={}ms", grace.as_millis()));
         }
         if self.dice.percent(20) {
             terms.options.extend(["--signal", *self.dice.one_of(&["INT", "HUP", "USR1", "KILL"])].map(str::to_owned));

@@ -126,6 +126,15 @@ impl Checker {
         }
     }
 
+    pub fn has_found(&self) -> bool {
+        !self.verdict.is_good()
+    }
+
+    /// What was found until now, in a log that is not at its end.
+    pub fn so_far(self) -> Verdict {
+        self.verdict
+    }
+
     /// The job that runs under this lock, as far as the log shows.
     pub fn holder(&self, lock: &str) -> Option<u64> {
         self.locks.get(lock)?.current.filter(|job| self.runs[job].runs())
@@ -225,8 +234,8 @@ impl Checker {
         run.gone = Some(at);
         let (asked, started, late) = (run.asked.clone(), run.started.is_some(), self.calm.map(|calm| at.since(calm)));
         let after_calm = self.calm.is_some_and(|calm| run.since >= calm);
-        if let Some(lock) = self.locks.get_mut(&asked.lock) {
-            lock.waiting.remove(&job);
+        if !started {
+            self.no_turn(&asked.lock, job);
         }
         if let Some(late) = late.filter(|late| *late > self.rules.calm) {
             self.found(Rule::Stuck, job, at, || format!("its run ended only {late:?} after the last fault"));
