@@ -1,9 +1,9 @@
 //! The checker of the proof, checked: good logs pass, and each kind of bad log fails for its own reason and no other.
 
 #[path = "proof/checker.rs"]
-mod checker;
+pub mod checker;
 #[path = "proof/log.rs"]
-mod log;
+pub mod log;
 
 use std::time::Duration;
 
@@ -176,6 +176,35 @@ fn daemons_may_outlive_sentry_and_worker_but_not_one_of_them() {
 }
 
 #[test]
+fn nor_longer_than_no_answer_of_the_store_gets_through() {
+    let server = |fault: &str, last: u32| {
+        with_fault(fault, "firm", &format!("tick {last} a 1 100 11\ncure 3000 1\ngone 3001 1 121\n"))
+            .replace("server a 1 7 8", "server - -")
+    };
+    for fault in ["freeze server", "restart server", "wipe server", "swallow line", "hold line"] {
+        good(on_redis(&server(fault, 1149)));
+        bad(&[Rule::Deadline], &on_redis(&server(fault, 1151)));
+    }
+    // What lets some answers through says nothing; nor does what ends in time, or hits another.
+    good(on_redis(&server("delay line", 2000)));
+    good(on_redis(&with_fault("hold line", "firm", "cure 1000 1\ntick 2000 a 1 100 11\ngone 3001 1 0\n")));
+    good(on_redis(&server("hold line", 2000).replace("hold line a 1 7 8", "hold line - 9")));
+}
+
+#[test]
+fn one_fault_is_cured_and_another_lasts() {
+    let both = |second: &str| {
+        let second =
+            format!("fault 300 2 {second}\nstruck 310 2\ncure 900 2\ntick 1200 a 1 100 11\ncure 2000 1\ngone 3001 1 121\n");
+        on_redis(&with_fault("freeze worker", "firm", &second))
+    };
+    bad(&[Rule::Deadline], &both("hold line - 1"));
+    bad(&[Rule::Deadline], &both("freeze sentry a 1 7"));
+    // A process is frozen once: the first to thaw it thaws it.
+    good(both("freeze both a 1 7 8"));
+}
+
+#[test]
 fn a_killed_worker_is_not_thawed() {
     let both = "fault 300 2 kill worker a 1 8\nstruck 310 2\ncure 900 1\ntick 1200 a 1 100 11\ngone 3001 1 121\n";
     bad(&[Rule::Deadline], &on_redis(&with_fault("freeze worker", "firm", both)));
@@ -211,7 +240,7 @@ fn a_dead_holders_lock_is_granted_in_time() {
 #[test]
 fn a_recovery_that_never_comes_is_too_late() {
     let never = format!("{TWO}fault 3000 1 kill all a 1 7 8 11\nstruck 3000 1\ngone 3001 1 -9\ncleared 3005 1\n");
-    bad(&[Rule::Recovery], &on_file(&format!("{never}gone 3300 2 121\ncalm 3301\n")));
+    bad(&[Rule::Stuck, Rule::Recovery], &on_file(&format!("{never}calm 3301\n")));
     // Another fault ends the measurement, but what was too late before it was too late.
     bad(&[Rule::Recovery], &on_file(&recovery(4000, "fault 3206 2 freeze worker a 2 9\nstruck 3207 2\ncure 3210 2\n")));
 }
@@ -229,6 +258,11 @@ fn a_recovery_is_measured_only_where_nothing_else_disturbs_it() {
     }
     let elsewhere = recovery(3105, "fault 3010 2 freeze worker b 9 9\nstruck 3011 2\ncure 3012 2\n");
     assert_eq!(good(on_file(&elsewhere)).recoveries.len(), 1);
+    // Who waited ended for another reason.
+    let left = recovery(8000, "gone 3100 2 125\nasked 3110 a 3 1000 - firm\n")
+        .replace(" a 2 101", " a 3 101")
+        .replace("gone 8002 2", "gone 8002 3");
+    assert!(good(on_file(&left)).recoveries.is_empty());
     // Nobody waited.
     let alone = recovery(8000, "").replacen("asked 0 a 2 1000 - firm\n", "", 1).replacen(
         "cleared 3005 1",

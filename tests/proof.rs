@@ -1,10 +1,14 @@
 //! The proof: real jobs under real locks while everything around them is killed, frozen, cut off and restarted, and a
 //! checker over what they did. This program is also the job, so it is no libtest. Without words it is a brief torture.
 
+#[macro_use]
+#[path = "proof/log.rs"]
+pub mod log;
+
 #[path = "proof/caller.rs"]
 mod caller;
 #[path = "proof/checker.rs"]
-mod checker;
+pub mod checker;
 #[path = "proof/dice.rs"]
 mod dice;
 #[path = "proof/driver.rs"]
@@ -12,12 +16,12 @@ mod driver;
 #[path = "proof/engine.rs"]
 mod engine;
 #[path = "proof/job.rs"]
-mod job;
-#[path = "proof/log.rs"]
-mod log;
+pub mod job;
+#[path = "proof/mutants.rs"]
+mod mutants;
 #[path = "proof/process.rs"]
-mod process;
-mod support;
+pub mod process;
+pub mod support;
 #[path = "proof/tail.rs"]
 mod tail;
 #[path = "proof/torture.rs"]
@@ -37,6 +41,7 @@ fn main() -> ExitCode {
         Some((verb, rest)) if verb == "job" => job::main(rest),
         // One word alone is the name of a test, as for any test program.
         Some((verb, rest)) if verb == "torture" && !rest.is_empty() => torture::main(rest),
+        Some((verb, rest)) if verb == "mutants" && !rest.is_empty() => mutants::main(rest),
         _ => briefly(&words),
     }
 }
@@ -50,8 +55,8 @@ fn briefly(words: &[String]) -> ExitCode {
         if words.iter().any(|word| word == "--list") {
             println!("{name}: test");
         } else if wanted.is_empty() || wanted.iter().any(|part| name.contains(*part)) {
-            let options = torture::Options::brief(*store, Duration::from_secs(20));
-            good &= torture::torture(&options).expect("the torture can be carried out").is_good();
+            let options = torture::Options::brief(Duration::from_secs(20));
+            good &= torture::torture(&options, *store).expect("the torture can be carried out").is_good();
         }
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }

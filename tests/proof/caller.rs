@@ -48,8 +48,6 @@ pub struct Caller {
     pub url: String,
     pub locks: usize,
     pub ttls: &'static [u64],
-    /// Daemons outside a namespace live on beside the next job when sentry and worker die at once and leases run out.
-    pub leases: bool,
     pub dice: Dice,
 }
 
@@ -114,7 +112,9 @@ impl Caller {
         };
         let mut terms = self.terms(crowd, lock_name(lock), manner, span, wait);
         if self.dice.percent(20) {
-            terms.options.extend(["--kill-after", *self.dice.one_of(&["0", "0.1", "0.25"])].map(str::to_owned));
+            // Up to the longest that fits into the ladder.
+            let grace = terms.asked.ttl.mul_f64(*self.dice.one_of(&[0.0, 0.1, 0.25, 0.37]));
+            terms.options.push(format!("--kill-after={}ms", grace.as_millis()));
         }
         if self.dice.percent(20) {
             terms.options.extend(["--signal", *self.dice.one_of(&["INT", "HUP", "USR1", "KILL"])].map(str::to_owned));

@@ -126,6 +126,15 @@ impl Checker {
         }
     }
 
+    pub fn has_found(&self) -> bool {
+        !self.verdict.is_good()
+    }
+
+    /// What was found until now, in a log that is not at its end.
+    pub fn so_far(self) -> Verdict {
+        self.verdict
+    }
+
     /// The job that runs under this lock, as far as the log shows.
     pub fn holder(&self, lock: &str) -> Option<u64> {
         self.locks.get(lock)?.current.filter(|job| self.runs[job].runs())
@@ -225,8 +234,8 @@ impl Checker {
         run.gone = Some(at);
         let (asked, started, late) = (run.asked.clone(), run.started.is_some(), self.calm.map(|calm| at.since(calm)));
         let after_calm = self.calm.is_some_and(|calm| run.since >= calm);
-        if let Some(lock) = self.locks.get_mut(&asked.lock) {
-            lock.waiting.remove(&job);
+        if !started {
+            self.no_turn(&asked.lock, job);
         }
         if let Some(late) = late.filter(|late| *late > self.rules.calm) {
             self.found(Rule::Stuck, job, at, || format!("its run ended only {late:?} after the last fault"));
@@ -260,12 +269,7 @@ impl Checker {
 
     fn struck(&mut self, at: Tick, number: u64) {
         let Some(fault) = self.faults.get(&number) else { return };
-        if let Some(run) = fault.job.and_then(|job| self.runs.get_mut(&job))
-            && matches!(fault.kind, Kind::Kill | Kind::Freeze)
-            && fault.whom.has_worker()
-        {
-            run.worker_down(at, fault.kind == Kind::Kill);
-        }
+        concerned(&mut self.runs, fault).for_each(|run| run.cut_off(at, fault));
         // A killed process is not cured; who is to be cleared is remembered until then.
         if fault.kind == Kind::Kill && fault.whom != Whom::All && fault.whom != Whom::Server {
             self.faults.remove(&number);
@@ -275,12 +279,7 @@ impl Checker {
     fn cure(&mut self, at: Tick, number: u64) {
         let Some(fault) = self.faults.remove(&number) else { return };
         self.trouble(fault.lock.as_deref(), at);
-        if let Some(run) = fault.job.and_then(|job| self.runs.get_mut(&job))
-            && fault.kind == Kind::Freeze
-            && fault.whom.has_worker()
-        {
-            run.worker_thawed(at);
-        }
+        concerned(&mut self.runs, &fault).for_each(|run| run.back_again(at, &fault));
     }
 
     /// Notes it once for each rule and job; what is found again only lasts longer.
@@ -289,4 +288,10 @@ impl Checker {
         let violation = known.or_insert_with(|| Violation { first: at, last: at, beside: None, text: say() });
         violation.last = at;
     }
+}
+
+/// The runs that a fault hits: all, where it is one of the server.
+fn concerned<'a>(runs: &'a mut HashMap<u64, Run>, fault: &Fault) -> impl Iterator<Item = &'a mut Run> {
+    let (job, all) = (fault.job, fault.whom == Whom::Server);
+    runs.iter_mut().filter(move |(number, _)| all || Some(**number) == job).map(|(_, run)| run)
 }

@@ -31,6 +31,10 @@ pub struct Driver<'a> {
     /// Faults a second.
     pub rate: f64,
     pub trials: Trials,
+    /// The first violation is enough.
+    pub impatient: bool,
+    /// These faults alone, as `kill both`; all where there is none.
+    pub only: Vec<String>,
     number: u64,
     open: Vec<Open>,
     server_rested: Tick,
@@ -59,13 +63,26 @@ impl<'a> Driver<'a> {
     ) -> Driver<'a> {
         let trials = Trials::new(locks, engine.rules().settled);
         let (number, open, server_rested) = (0, Vec::new(), Tick(0));
-        Driver { crowd, engine, tail, dice, callers, rate, trials, number, open, server_rested }
+        Driver {
+            crowd,
+            engine,
+            tail,
+            dice,
+            callers,
+            rate,
+            trials,
+            impatient: false,
+            only: Vec::new(),
+            number,
+            open,
+            server_rested,
+        }
     }
 
-    /// Until then, or until the crowd is stopped; leaves no fault behind.
+    /// Until then, or until the crowd is stopped, or something is found; leaves no fault behind.
     pub fn drive(&mut self, until: Tick) -> io::Result<()> {
         let mut next = now();
-        while now() < until && !self.crowd.stop.load(Ordering::Relaxed) {
+        while now() < until && !self.crowd.stop.load(Ordering::Relaxed) && !(self.impatient && self.tail.checker.has_found()) {
             self.tail.catch_up()?;
             self.measure()?;
             self.mend(now())?;
@@ -98,7 +115,11 @@ impl<'a> Driver<'a> {
 
     /// Some fault, or none where the dice chose one that can't be done now.
     fn disturb(&mut self) -> io::Result<()> {
-        let all = self.engine.deeds();
+        let mut all = self.engine.deeds();
+        all.retain(|deed| self.only.is_empty() || self.only.contains(&format!("{} {}", deed.kind, deed.whom)));
+        if all.is_empty() {
+            return Err(io::Error::other(format!("there are no such faults here: {:?}", self.only)));
+        }
         let deed = *self.dice.weighed(&all, |deed| deed.weight);
         match deed.whom {
             Whom::Server | Whom::Line | Whom::Clock | Whom::Disk => self.strike_store(deed),

@@ -16,11 +16,13 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, setsid};
 use vaultlock::time::{Clock, Tick};
 
-use crate::log::{Log, Sign, What, words};
+use crate::log::{Log, Sign, What};
 
 const BEAT: Duration = Duration::from_millis(5);
 /// So many daemons, and so many children at each beat of a job that forks.
-const CROWD: usize = 3;
+const SOME: usize = 3;
+/// To kill and bury them takes a while. Most of them say nothing.
+const MANY: usize = 60;
 /// How long daemons go on after the leader's end: some just a little, some far beyond what a lock may allow.
 const A_LITTLE: Duration = Duration::from_millis(40);
 const LONG: Duration = Duration::from_secs(3);
@@ -40,6 +42,8 @@ words! {
         Family "family",
         /// It leaves daemons that are to be killed.
         Daemons "daemons",
+        /// It leaves more than can be killed at once.
+        Crowd "crowd",
         /// It leaves one that changes its pid all the time and is to be killed.
         Hopper "hopper",
         /// Its children come and go all the time.
@@ -48,17 +52,17 @@ words! {
 }
 
 impl Manner {
-    pub const ALL: [Manner; 6] =
-        [Manner::Plain, Manner::Stubborn, Manner::Family, Manner::Daemons, Manner::Hopper, Manner::Forks];
+    pub const ALL: [Manner; 7] =
+        [Manner::Plain, Manner::Stubborn, Manner::Family, Manner::Daemons, Manner::Crowd, Manner::Hopper, Manner::Forks];
 
     /// Whether it has processes that do not die with its leader.
     pub fn leaves_some(self) -> bool {
-        matches!(self, Manner::Family | Manner::Daemons | Manner::Hopper)
+        matches!(self, Manner::Family | Manner::Daemons | Manner::Crowd | Manner::Hopper)
     }
 
     /// Whether these end by themselves.
     pub fn ends(self) -> bool {
-        !matches!(self, Manner::Daemons | Manner::Hopper)
+        !matches!(self, Manner::Daemons | Manner::Crowd | Manner::Hopper)
     }
 }
 
@@ -125,8 +129,9 @@ fn live(order: &Order) -> io::Result<()> {
     }
     let end = Clock::Boottime.now() + order.span;
     match order.manner {
-        Manner::Family => (0..CROWD).try_for_each(|_| daemon(|| life.tick_until(end + A_LITTLE)))?,
-        Manner::Daemons => (0..CROWD).try_for_each(|_| daemon(|| life.tick_until(end + LONG)))?,
+        Manner::Family => (0..SOME).try_for_each(|_| daemon(|| life.tick_until(end + A_LITTLE)))?,
+        Manner::Daemons => (0..SOME).try_for_each(|_| daemon(|| life.tick_until(end + LONG)))?,
+        Manner::Crowd => (0..MANY).try_for_each(|_| daemon(|| life.rest_until(end + LONG)))?,
         Manner::Hopper => daemon(|| life.hop_until(end + LONG))?,
         Manner::Forks => life.fork_until(end)?,
         Manner::Plain | Manner::Stubborn => {}
@@ -170,6 +175,12 @@ impl Life {
         Ok(())
     }
 
+    /// Without a sign of life but the presence.
+    fn rest_until(&mut self, end: Tick) -> io::Result<()> {
+        sleep(Clock::Boottime.now().until(end));
+        Ok(())
+    }
+
     /// Each tick by another process.
     fn hop_until(&mut self, end: Tick) -> io::Result<()> {
         while Clock::Boottime.now() < end {
@@ -184,7 +195,7 @@ impl Life {
     /// Children and orphans that end at once.
     fn fork_until(&mut self, end: Tick) -> io::Result<()> {
         while Clock::Boottime.now() < end {
-            for _ in 0..CROWD {
+            for _ in 0..SOME {
                 if !is_parent()? {
                     is_parent()?;
                     leave();

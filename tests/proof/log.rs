@@ -108,8 +108,6 @@ macro_rules! words {
     };
 }
 
-pub(crate) use words;
-
 words! {
     /// What is done.
     Kind {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use vaultlock::duration;
 use vaultlock::time::Clock;
 
@@ -30,8 +30,9 @@ const MEMORY: &str = "/dev/shm";
 #[derive(Clone, Debug, Parser)]
 #[command(name = "torture")]
 pub struct Options {
+    /// Both, one after the other, where none is named
     #[arg(long, value_enum)]
-    pub store: Store,
+    pub store: Option<Store>,
     /// How long faults are done
     #[arg(long = "for", value_name = "DUR", value_parser = duration::parse, default_value = "60s")]
     pub span: Duration,
@@ -51,21 +52,28 @@ pub struct Options {
     /// Where log, file store and what the runs said are kept; otherwise they are kept only after a violation
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Do these faults alone, as "kill both,freeze worker"
+    #[arg(long, value_name = "FAULTS", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// End at the first violation
+    #[arg(long)]
+    pub impatient: bool,
 }
 
 impl Options {
-    /// All by default but these.
-    pub fn brief(store: Store, span: Duration) -> Options {
-        let store = format!("--store={store:?}").to_lowercase();
-        Options { span, ..Options::parse_from(["torture", &store]) }
+    /// All by default but this.
+    pub fn brief(span: Duration) -> Options {
+        Options { span, ..Options::parse_from(["torture"]) }
     }
 }
 
 /// `proof torture`.
 pub fn main(words: &[String]) -> ExitCode {
     let options = Options::parse_from([&["torture".to_owned()], words].concat());
-    match torture(&options) {
-        Ok(verdict) if verdict.is_good() => ExitCode::SUCCESS,
+    let stores = options.store.map_or(Store::value_variants().to_vec(), |store| vec![store]);
+    let verdicts: io::Result<Vec<Verdict>> = stores.into_iter().map(|store| torture(&options, store)).collect();
+    match verdicts {
+        Ok(verdicts) if verdicts.iter().all(Verdict::is_good) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("torture: {error}");
@@ -74,11 +82,11 @@ pub fn main(words: &[String]) -> ExitCode {
     }
 }
 
-/// Tortures, and says what came of it.
+/// Tortures one store, and says what came of it.
 ///
 /// # Errors
 /// The torture itself could not be carried out.
-pub fn torture(options: &Options) -> io::Result<Verdict> {
+pub fn torture(options: &Options, store: Store) -> io::Result<Verdict> {
     let seed = options.seed.unwrap_or_else(|| Clock::Boottime.now().0 % 1_000_000_000);
     if fs::metadata(MEMORY).is_ok_and(|memory| memory.is_dir()) {
         // The first call decides, and so do the later ones: it is the same each time.
@@ -87,13 +95,13 @@ pub fn torture(options: &Options) -> io::Result<Verdict> {
     let temporary = tempfile::Builder::new().prefix("vaultlock-proof-").tempdir()?;
     let dir = options.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     fs::create_dir_all(&dir)?;
-    let store = match options.store {
+    let name = match store {
         Store::File => "file store",
         Store::Redis => "redis",
     };
-    println!("{store}, {:?}, {} callers, {} locks, seed {seed}: ...", options.span, options.callers, options.locks);
-    let verdict = run(options, seed, &dir)?;
-    println!("{store}, seed {seed}: {verdict}");
+    println!("{name}, {:?}, {} callers, {} locks, seed {seed}: ...", options.span, options.callers, options.locks);
+    let verdict = run(options, store, seed, &dir)?;
+    println!("{name}, seed {seed}: {verdict}");
     if !verdict.is_good() {
         print!("{}", verdict.told());
         let kept = if options.dir.is_some() { dir } else { temporary.keep() };
@@ -102,9 +110,9 @@ pub fn torture(options: &Options) -> io::Result<Verdict> {
     Ok(verdict)
 }
 
-fn run(options: &Options, seed: u64, dir: &Path) -> io::Result<Verdict> {
+fn run(options: &Options, store: Store, seed: u64, dir: &Path) -> io::Result<Verdict> {
     let log = Log::open(&log_path(dir))?;
-    let engine = Engine::new(options.store, dir, options.callers);
+    let engine = Engine::new(store, dir, options.callers);
     let tail = Tail::of(&log_path(dir), engine.rules())?;
     let mark = Mark::new(seed);
     let crowd = Arc::new(Crowd::new(log, dir.to_owned(), options.binary.clone(), mark.0.clone()));
@@ -113,15 +121,18 @@ fn run(options: &Options, seed: u64, dir: &Path) -> io::Result<Verdict> {
         url: engine.url(number),
         locks: options.locks,
         ttls: engine.ttls(),
-        leases: engine.has_leases(),
         dice: Dice::new(seed, number as u64 + 1),
     };
     let living: Vec<_> =
         (0..options.callers).map(|number| spawn(&crowd, caller(number), |caller, crowd| caller.live(crowd))).collect();
     let calm: Vec<Caller> = (0..options.locks).map(caller).collect();
     let mut driver = Driver::new(&crowd, engine, tail, Dice::new(seed, 0), options.callers, options.rate, options.locks);
+    (driver.impatient, driver.only) = (options.impatient, options.only.clone());
     driver.drive(Clock::Boottime.now() + options.span)?;
     crowd.stop.store(true, Ordering::Relaxed);
+    if options.impatient && driver.tail.checker.has_found() {
+        return Ok(driver.tail.checker.so_far());
+    }
     let patience = driver.engine.rules().calm + Duration::from_secs(10);
     join(&crowd, &mut driver.tail, living, patience)?;
     let calm = calm

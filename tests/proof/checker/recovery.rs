@@ -1,5 +1,6 @@
 //! How soon a lock is granted again when everything of its holder was killed, where nothing else disturbs it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use vaultlock::time::Tick;
@@ -15,6 +16,8 @@ pub struct Trial {
     fault: u64,
     holder: u64,
     ttl: Duration,
+    /// Those who stood in the queue and were to wait as long as it takes.
+    waiting: BTreeSet<u64>,
     /// When the last of the holder's processes was gone.
     cleared: Option<Tick>,
 }
@@ -24,7 +27,8 @@ impl Checker {
     pub(super) fn try_recovery(&self, at: Tick, fault: &Fault) -> Option<Trial> {
         let holder = fault.job.filter(|_| fault.kind == Kind::Kill && fault.whom == Whom::All)?;
         let run = self.runs.get(&holder).filter(|run| self.is_measurable(at, &run.asked))?;
-        Some(Trial { fault: fault.number, holder, ttl: run.asked.ttl, cleared: None })
+        let waiting = self.patient(at, fault.lock.as_ref()?).collect();
+        Some(Trial { fault: fault.number, holder, ttl: run.asked.ttl, waiting, cleared: None })
     }
 
     /// Whether this run holds its lock, somebody waits for it as long as it takes, and nothing else is wrong with it.
@@ -34,8 +38,25 @@ impl Checker {
             return false;
         };
         let open = self.faults.values().any(|other| other.lock.as_ref().is_none_or(|other| *other == asked.lock));
-        let waits = |job: &u64| self.runs[job].asked.wait.is_none() && at.since(self.runs[job].since) >= QUEUED;
-        !open && at.since(lock.troubled) >= self.rules.settled && lock.waiting.iter().any(waits)
+        !open && at.since(lock.troubled) >= self.rules.settled && self.patient(at, &asked.lock).next().is_some()
+    }
+
+    fn patient(&self, at: Tick, lock: &str) -> impl Iterator<Item = u64> {
+        let waiting = self.locks.get(lock).into_iter().flat_map(|lock| &lock.waiting);
+        let waits = move |job: &&u64| self.runs[job].asked.wait.is_none() && at.since(self.runs[job].since) >= QUEUED;
+        waiting.filter(waits).copied()
+    }
+
+    /// A run has ended without its turn; with the last one who waited for it there is no recovery to be seen.
+    pub(super) fn no_turn(&mut self, name: &str, job: u64) {
+        let Some(lock) = self.locks.get_mut(name) else { return };
+        lock.waiting.remove(&job);
+        if let Some(trial) = &mut lock.trial {
+            trial.waiting.remove(&job);
+            if trial.waiting.is_empty() {
+                lock.trial = None;
+            }
+        }
     }
 
     pub(super) fn cleared(&mut self, at: Tick, number: u64) {

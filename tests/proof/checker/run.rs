@@ -1,10 +1,11 @@
 //! What the checker knows of one run, and until when its job may live.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vaultlock::time::Tick;
 
-use crate::log::Asked;
+use crate::log::{Asked, Fault, Kind, Whom};
 
 /// A process that has been killed may show a last sign of life for so long.
 const DYING: Duration = Duration::from_millis(50);
@@ -21,8 +22,14 @@ pub struct Run {
     pub sentry_killed: bool,
     /// Killed or frozen.
     pub sentry_hit: bool,
-    worker_killed: bool,
-    dead_by: Option<Tick>,
+    deadlines: BTreeMap<u64, Deadline>,
+}
+
+/// When a job must be dead, because a fault keeps its lease from being renewed.
+struct Deadline {
+    by: Tick,
+    kind: Kind,
+    whom: Whom,
 }
 
 impl Run {
@@ -36,8 +43,7 @@ impl Run {
             next: None,
             sentry_killed: false,
             sentry_hit: false,
-            worker_killed: false,
-            dead_by: None,
+            deadlines: BTreeMap::new(),
         }
     }
 
@@ -45,25 +51,44 @@ impl Run {
         self.started.is_some() && !self.ended && self.gone.is_none()
     }
 
-    /// Its worker was killed or frozen: nobody renews its lease.
-    pub fn worker_down(&mut self, at: Tick, killed: bool) {
-        self.worker_killed |= killed;
-        // A job that had not started may be started when the worker goes on.
-        if self.started.is_some() && self.dead_by.is_none() {
-            self.dead_by = Some(at + self.asked.ttl.mul_f64(0.99) + DYING);
+    /// Nobody renews its lease any more: the worker is killed or frozen, or no answer of the store gets through to it.
+    pub fn cut_off(&mut self, at: Tick, fault: &Fault) {
+        // A job that had not started may be started when it is over.
+        if self.started.is_some() && self.gone.is_none() && stops_renewal(fault.kind, fault.whom) {
+            let by = at + self.asked.ttl.mul_f64(0.99) + DYING;
+            self.deadlines.insert(fault.number, Deadline { by, kind: fault.kind, whom: fault.whom });
         }
     }
 
-    pub fn worker_thawed(&mut self, at: Tick) {
-        if !self.worker_killed && self.dead_by.is_some_and(|dead_by| at < dead_by) {
-            self.dead_by = None;
+    /// It may have been renewed again, unless that comes too late.
+    pub fn back_again(&mut self, at: Tick, fault: &Fault) {
+        if !is_frozen_worker(fault.kind, fault.whom) {
+            self.deadlines.retain(|number, deadline| at >= deadline.by || *number != fault.number);
+        } else if !self.deadlines.values().any(|deadline| deadline.kind == Kind::Kill) {
+            // To thaw a process undoes all that froze it.
+            self.deadlines.retain(|_, deadline| at >= deadline.by || !is_frozen_worker(deadline.kind, deadline.whom));
         }
     }
 
     /// By how much a sign of life comes too late.
     pub fn late(&self, at: Tick) -> Option<Duration> {
-        let dead_by = self.dead_by.filter(|_| !(self.asked.loose && self.sentry_hit))?;
-        (at > dead_by).then(|| at.since(dead_by))
+        if self.asked.loose && self.sentry_hit {
+            return None;
+        }
+        self.deadlines.values().map(|deadline| at.since(deadline.by)).max().filter(|late| !late.is_zero())
+    }
+}
+
+fn is_frozen_worker(kind: Kind, whom: Whom) -> bool {
+    kind == Kind::Freeze && whom.has_worker()
+}
+
+fn stops_renewal(kind: Kind, whom: Whom) -> bool {
+    match kind {
+        Kind::Kill | Kind::Freeze => whom.has_worker() || whom == Whom::Server,
+        Kind::Restart | Kind::Wipe => true,
+        Kind::Swallow | Kind::Hold => true,
+        _ => false,
     }
 }
 
