@@ -21,6 +21,8 @@ pub mod job;
 mod mutants;
 #[path = "proof/process.rs"]
 pub mod process;
+#[path = "proof/promises/mod.rs"]
+mod promises;
 pub mod support;
 #[path = "proof/tail.rs"]
 mod tail;
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.split_first() {
         Some((verb, rest)) if verb == "job" => job::main(rest),
+        Some((verb, rest)) if verb == "quiet" => promises::quiet::main(rest),
+        Some((verb, rest)) if verb == "promises" => promises::main(rest),
         // One word alone is the name of a test, as for any test program.
         Some((verb, rest)) if verb == "torture" && !rest.is_empty() => torture::main(rest),
         Some((verb, rest)) if verb == "mutants" && !rest.is_empty() => mutants::main(rest),

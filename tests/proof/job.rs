@@ -150,7 +150,7 @@ impl Life {
     fn begin(order: &Order) -> io::Result<Life> {
         let fence = std::env::var("VAULTLOCK_FENCE").ok().and_then(|fence| fence.parse().ok()).unwrap_or(0);
         let sign = Sign { lock: order.lock.clone(), job: order.job, fence, pid: std::process::id() };
-        let mut life = Life { log: Log::open(&log_path(&order.dir))?, sign, presence: Presence::of(order)? };
+        let mut life = Life { log: Log::open(&log_path(&order.dir))?, sign, presence: Presence::of(&order.dir, &order.lock)? };
         life.say(What::Start)?;
         if !life.presence.is_had()? && life.presence.is_anothers()? {
             life.say(What::Overlap)?;
@@ -209,7 +209,7 @@ impl Life {
 }
 
 /// Runs `life` in a process out of reach of its session, its group and its parent.
-fn daemon(life: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub fn daemon(life: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     if is_parent()? {
         waitpid(Pid::from_raw(-1), None)?;
         return Ok(());
@@ -227,22 +227,22 @@ fn is_parent() -> io::Result<bool> {
 }
 
 /// Ends at once: a child of a fork has nothing to flush.
-fn leave() -> ! {
+pub fn leave() -> ! {
     // SAFETY: takes no pointers, does not return.
     unsafe { libc::_exit(0) }
 }
 
 /// The kernel's witness that a process of a job lives, even a frozen one: an flock on one open file, shared by all
 /// processes of the job.
-struct Presence {
+pub struct Presence {
     path: PathBuf,
     file: File,
     had: bool,
 }
 
 impl Presence {
-    fn of(order: &Order) -> io::Result<Presence> {
-        let path = order.dir.join(format!("presence-{}", order.lock));
+    pub fn of(dir: &Path, lock: &str) -> io::Result<Presence> {
+        let path = dir.join(format!("presence-{lock}"));
         let low = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
         let high = fcntl(low.as_fd(), FcntlArg::F_DUPFD_CLOEXEC(HIGHEST))?;
         // SAFETY: fcntl has just made this descriptor; nobody else owns it.
@@ -250,7 +250,7 @@ impl Presence {
         Ok(Presence { path, file, had: false })
     }
 
-    fn is_had(&mut self) -> io::Result<bool> {
+    pub fn is_had(&mut self) -> io::Result<bool> {
         // SAFETY: takes no pointers.
         let failed = !self.had && unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == -1;
         self.had = !failed;
@@ -262,7 +262,7 @@ impl Presence {
 
     /// Whether somebody lives who has it, as opposed to a dead process whose descriptors are still being closed. What
     /// can't be seen from within a namespace counts as alive.
-    fn is_anothers(&mut self) -> io::Result<bool> {
+    pub fn is_anothers(&mut self) -> io::Result<bool> {
         let end = Clock::Boottime.now() + CLOSING;
         while !self.is_had()? {
             if self.is_open_elsewhere() || Clock::Boottime.now() > end {

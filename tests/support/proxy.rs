@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
@@ -24,12 +25,17 @@ pub enum Way {
 
 #[derive(Debug)]
 struct State {
+    /// The server's port.
+    server: u16,
     to_server: Way,
     to_client: Way,
+    /// Subscribers hear nothing.
+    deaf: bool,
     lines: Vec<Weak<Line>>,
-    /// Lines ever taken, and pieces that went to the server.
+    /// Lines ever taken, pieces that went to the server, and pieces that subscribers did not get.
     opened: usize,
     requests: usize,
+    unheard: usize,
 }
 
 /// Both ends of one line; closed when nothing passes either way any more.
@@ -37,6 +43,7 @@ struct State {
 struct Line {
     client: TcpStream,
     server: TcpStream,
+    subscribed: AtomicBool,
 }
 
 /// A proxy in front of one port of this host.
@@ -50,16 +57,18 @@ impl Proxy {
     pub fn before(server: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let fresh = State { to_server: Way::Pass, to_client: Way::Pass, lines: Vec::new(), opened: 0, requests: 0 };
+        let (to_server, to_client, lines) = (Way::Pass, Way::Pass, Vec::new());
+        let fresh = State { server, to_server, to_client, deaf: false, lines, opened: 0, requests: 0, unheard: 0 };
         let state = Arc::new(Mutex::new(fresh));
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let port = shared.lock().unwrap().server;
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
                 for end in [&client, &server] {
                     end.set_nodelay(true).unwrap();
                 }
-                let line = Arc::new(Line { client, server });
+                let line = Arc::new(Line { client, server, subscribed: AtomicBool::new(false) });
                 let mut state = shared.lock().unwrap();
                 state.opened += 1;
                 state.lines.retain(|line| line.strong_count() > 0);
@@ -84,6 +93,21 @@ impl Proxy {
 
     pub fn to_client(&self, way: Way) {
         self.state.lock().unwrap().to_client = way;
+    }
+
+    /// Takes away what subscribers hear, the answer to their subscription too; requests and their answers pass.
+    pub fn deafen(&self) {
+        self.state.lock().unwrap().deaf = true;
+    }
+
+    /// How many pieces subscribers did not get.
+    pub fn unheard(&self) -> usize {
+        self.state.lock().unwrap().unheard
+    }
+
+    /// Lines opened from now on lead to another port, as after a fail-over.
+    pub fn redirect(&self, server: u16) {
+        self.state.lock().unwrap().server = server;
     }
 
     /// Cuts all lines; new ones can be made.
@@ -131,6 +155,13 @@ fn pump(line: &Line, state: &Mutex<State>, up: bool) {
         if held.is_empty() {
             continue;
         }
+        if up && held.windows(9).any(|word| word == b"SUBSCRIBE") {
+            line.subscribed.store(true, Ordering::Relaxed);
+        }
+        if !up && line.subscribed.load(Ordering::Relaxed) && goes_unheard(state) {
+            held.clear();
+            continue;
+        }
         match way_now(state, up, held.len()) {
             Way::Hold => {
                 from.set_read_timeout(Some(LOOK)).unwrap();
@@ -164,6 +195,13 @@ fn pump(line: &Line, state: &Mutex<State>, up: bool) {
         let _ = to.shutdown(Shutdown::Both);
         let _ = from.shutdown(Shutdown::Both);
     }
+}
+
+/// Whether a piece for a subscriber is lost.
+fn goes_unheard(state: &Mutex<State>) -> bool {
+    let mut state = state.lock().unwrap();
+    state.unheard += usize::from(state.deaf);
+    state.deaf
 }
 
 /// What to do with `came` bytes, which count against a coming cut.
