@@ -32,9 +32,10 @@ pub enum Guard {
     Present(Id),
 }
 
-/// A holder leaves the lock; `None` if the view does not show it as a holder any more.
+/// A holder leaves the lock; `None` if the view does not show it as a living holder any more: then who comes next sweeps it.
 pub fn release(view: &View, id: &Id) -> Option<Commit> {
     view.ledger.holder(id)?;
+    view.living(id)?;
     let mut ledger = view.ledger.clone();
     ledger.version += 1;
     ledger.holders.retain(|holder| holder.id != *id);

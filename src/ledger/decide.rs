@@ -57,7 +57,7 @@ pub fn decide(view: &View, me: &Me, watched: &Watched, now: Tick) -> Decision {
     if let Some(stop) = view.ledger.stops.iter().find(|stop| stop.id == *id) {
         return Decision::Stop(stop.why);
     }
-    let Some(mine) = view.ticket(id) else { return Decision::Gone };
+    let Some(mine) = view.living(id) else { return Decision::Gone };
     if let Some(holder) = view.ledger.holder(id) {
         return if view.ledger.epoch == view.epoch {
             Decision::Hold { fence: holder.fence }

@@ -34,6 +34,11 @@ impl View {
         self.tickets.iter().find(|listed| listed.ticket.id == *id)
     }
 
+    /// The ticket, unless the store knows that its claim is dead.
+    pub fn living(&self, id: &Id) -> Option<&Listed> {
+        self.ticket(id).filter(|listed| listed.life != Life::Dead)
+    }
+
     /// The waiters that are listed, in order.
     pub fn waiters(&self) -> impl Iterator<Item = &Listed> {
         self.tickets.iter().filter(|listed| self.ledger.holder(&listed.ticket.id).is_none())

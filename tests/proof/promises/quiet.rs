@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::resource::Resource;
 use crate::job::{Presence, daemon, leave, log_path};
-use crate::log::{Log, Sign, What, words};
+use crate::log::{Log, Sign, What};
 
 const LOOK: Duration = Duration::from_millis(1);
 /// From one write of a daemon to the next.
