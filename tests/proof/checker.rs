@@ -126,8 +126,9 @@ impl Checker {
         }
     }
 
-    pub fn has_found(&self) -> bool {
-        !self.verdict.is_good()
+    /// Whether two jobs were seen at once, or what leads to it.
+    pub fn is_unsafe(&self) -> bool {
+        self.verdict.violations.keys().any(|(rule, _)| rule.is_safety())
     }
 
     /// What was found until now, in a log that is not at its end.

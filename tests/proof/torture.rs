@@ -55,7 +55,7 @@ pub struct Options {
     /// Do these faults alone, as "kill both,freeze worker"
     #[arg(long, value_name = "FAULTS", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// End at the first violation
+    /// End at the first violation of a safety rule
     #[arg(long)]
     pub impatient: bool,
 }
@@ -130,7 +130,7 @@ fn run(options: &Options, store: Store, seed: u64, dir: &Path) -> io::Result<Ver
     (driver.impatient, driver.only) = (options.impatient, options.only.clone());
     driver.drive(Clock::Boottime.now() + options.span)?;
     crowd.stop.store(true, Ordering::Relaxed);
-    if options.impatient && driver.tail.checker.has_found() {
+    if options.impatient && driver.tail.checker.is_unsafe() {
         return Ok(driver.tail.checker.so_far());
     }
     let patience = driver.engine.rules().calm + Duration::from_secs(10);
