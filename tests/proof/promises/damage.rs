@@ -23,7 +23,10 @@ const LOCK: &str = "x";
 
 pub fn measure(setting: &Setting) -> Vec<Row> {
     let trials = setting.trials(10_000, 100_000);
-    vec![measure_on("file: ledger and ticket", &mut Files::new(), trials), measure_on("redis: the lock's and the store's fields", &mut Fields::new(), trials)]
+    vec![
+        measure_on("file: ledger and ticket", &mut Files::new(), trials),
+        measure_on("redis: the lock's and the store's fields", &mut Fields::new(), trials),
+    ]
 }
 
 /// A store whose documents can be overwritten.
@@ -66,7 +69,9 @@ fn measure_on(what: &str, places: &mut dyn Places, trials: usize) -> Row {
     }
     found.expect(look(&mut *mine, &lock(LOCK), &me) == Some(false), || "the store was not as before".to_owned());
     found.faults = refused + judged;
-    Row::new("P12 corrupt state never grants", what).noted(format!("{refused} refused, {judged} read as a lock that is held")).add_all([found])
+    Row::new("P12 corrupt state never grants", what)
+        .noted(format!("{refused} refused, {judged} read as a lock that is held"))
+        .add_all([found])
 }
 
 /// Whether a newcomer would be let in: now, or after watching for half of the holder's lease. `None` if what is there is

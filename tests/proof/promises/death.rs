@@ -70,10 +70,13 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
             let trees = lanes::run(side_by_side, setting.trials(12, 220), open, |stage, number| {
                 die(stage, &format!("tree-{number}"), TREES[number % TREES.len()], case)
             });
-            let forest = lanes::run(1, setting.trials(1, 30), open, |stage, number| {
-                die(stage, &format!("forest-{number}"), FOREST, case)
-            });
-            let times = if case.kills() { "from the kill to the last process's end" } else { "from the freeze to the last process's end" };
+            let forest =
+                lanes::run(1, setting.trials(1, 30), open, |stage, number| die(stage, &format!("forest-{number}"), FOREST, case));
+            let times = if case.kills() {
+                "from the kill to the last process's end"
+            } else {
+                "from the freeze to the last process's end"
+            };
             let row = Row::new(NAME, format!("{}: {}", engine.word(), case.what)).within(LEASE + LATE);
             rows.push(row.noted(times).add_all(trees.into_iter().chain(forest)));
         }

@@ -7,7 +7,12 @@ use std::thread;
 use super::row::Found;
 
 /// Runs `trials` trials in `lanes` lanes. Each lane has what `open` made for it, and a trial gets its number.
-pub fn run<L>(lanes: usize, trials: usize, open: impl Fn(usize) -> L + Sync, trial: impl Fn(&mut L, usize) -> Found + Sync) -> Vec<Found> {
+pub fn run<L>(
+    lanes: usize,
+    trials: usize,
+    open: impl Fn(usize) -> L + Sync,
+    trial: impl Fn(&mut L, usize) -> Found + Sync,
+) -> Vec<Found> {
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Vec::with_capacity(trials));
     thread::scope(|scope| {

@@ -36,7 +36,8 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
     ];
     let row = |(loss, what): (Loss, &str)| {
         let found = lanes::run(8, setting.trials(8, 200), |_| Lane::open(setting), |lane, number| lane.lose(loss, number));
-        let row = Row::new("P11 a store that forgot", format!("redis: {what}")).within(MAX_TTL.mul_f64(1.01) + Duration::from_secs(2));
+        let row =
+            Row::new("P11 a store that forgot", format!("redis: {what}")).within(MAX_TTL.mul_f64(1.01) + Duration::from_secs(2));
         row.noted("from the loss to the next start; max_ttl 2 s").add_all(found)
     };
     losses.into_iter().map(row).collect()

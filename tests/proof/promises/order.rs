@@ -36,7 +36,8 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
         let what = format!("{}: {QUEUE} waiters, grants in the order of tickets", engine.word());
         rows.push(Row::new(NAME, what).add_all(found));
         for (ttl, trials) in [(Duration::from_secs(5), setting.trials(8, 80)), (DEFAULT_TTL, setting.trials(8, 40))] {
-            let found = lanes::run(8, trials, open, |stage, number| pass(stage, &format!("frozen{number}-{}", ttl.as_secs()), ttl));
+            let found =
+                lanes::run(8, trials, open, |stage, number| pass(stage, &format!("frozen{number}-{}", ttl.as_secs()), ttl));
             let what = format!("{}: a frozen head is passed and keeps its place; ttl {} s", engine.word(), ttl.as_secs());
             let row = Row::new(NAME, what).within(PATIENCE + ttl / BEATS_PER_TTL + START);
             rows.push(row.noted("from the vacancy to the second's start; never before 1 s").add_all(found));
@@ -73,7 +74,9 @@ fn serve(stage: &mut Stage, lock: &str) -> Found {
     let places: Vec<Option<usize>> = grants().map(place).collect();
     let inversions = places.iter().enumerate().flat_map(|(at, one)| places[at..].iter().map(move |later| later < one));
     let inversions = inversions.filter(|inverted| *inverted).count();
-    found.expect(inversions == 0, || format!("{inversions} inversions: tickets {tickets:?}, grants {:?}", grants().collect::<Vec<_>>()));
+    found.expect(inversions == 0, || {
+        format!("{inversions} inversions: tickets {tickets:?}, grants {:?}", grants().collect::<Vec<_>>())
+    });
     found.trials = QUEUE;
     found
 }

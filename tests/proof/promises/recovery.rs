@@ -84,7 +84,12 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
             let side_by_side = if *case == Case::Kill && engine == Engine::Files { 1 } else { 12 };
             let trials = setting.trials(24, 500) / cases.len();
             let found = lanes::run(side_by_side, trials, open, |lane: &mut Lane, _| lane.lose(*case));
-            rows.push(Row::new("P6 replaced in time", format!("{}: {}", engine.word(), case.says())).within(bound).noted(from).add_all(found));
+            rows.push(
+                Row::new("P6 replaced in time", format!("{}: {}", engine.word(), case.says()))
+                    .within(bound)
+                    .noted(from)
+                    .add_all(found),
+            );
         }
     }
     rows

@@ -22,13 +22,18 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
         true => (0..all).collect(),
         false => (0..SITUATIONS.len()).map(|situation| situation * WAYS.len() + situation % WAYS.len()).collect(),
     };
-    let found = lanes::run(3, scenarios.len(), |_| Site::open(), |site, number| {
-        let scenario = scenarios[number];
-        let ((name, situation), way) = (SITUATIONS[scenario / WAYS.len()], &WAYS[scenario % WAYS.len()]);
-        let play = Play::new(setting, site, way, format!("{name}, {}", way.says));
-        situation(&play);
-        play.close()
-    });
+    let found = lanes::run(
+        3,
+        scenarios.len(),
+        |_| Site::open(),
+        |site, number| {
+            let scenario = scenarios[number];
+            let ((name, situation), way) = (SITUATIONS[scenario / WAYS.len()], &WAYS[scenario % WAYS.len()]);
+            let play = Play::new(setting, site, way, format!("{name}, {}", way.says));
+            situation(&play);
+            play.close()
+        },
+    );
     let what = format!("redis: {} ways to give a password in {} situations", WAYS.len(), SITUATIONS.len());
     let note = "searched: command lines, output of vaultlock and job, the job's environment, notes, keys, CLIENT LIST";
     vec![Row::new("P13 secrets stay secret", what).noted(note).add_all(found)]
@@ -70,7 +75,9 @@ impl<'a> Play<'a> {
     /// It ends with this code, and shows no secret.
     fn ends(&self, running: Running, code: i32) {
         let done = running.end();
-        self.found.borrow_mut().expect(done.code == code, || format!("{}: code {} and not {code}: {}", self.name, done.code, done.err));
+        self.found
+            .borrow_mut()
+            .expect(done.code == code, || format!("{}: code {} and not {code}: {}", self.name, done.code, done.err));
         self.search_done(&done);
     }
 

@@ -36,11 +36,15 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
             };
             // What is woken is over in milliseconds; what is not waits for its beat.
             let (side_by_side, bound) = if line.deaf { (12, beat + START) } else { (1, SOON) };
-            let found = lanes::run(side_by_side, setting.trials(if line.deaf { 48 } else { 100 }, 2000), open, |lane, _| lane.hand_over());
+            let found = lanes::run(side_by_side, setting.trials(if line.deaf { 48 } else { 100 }, 2000), open, |lane, _| {
+                lane.hand_over()
+            });
             let (what, note) = match (line.deaf, engine) {
                 (false, _) => ("woken", "from one job's end to the next one's start".to_owned()),
                 (true, Engine::Files) => ("no bell rings", "the kernel still tells who watches a lock's file".to_owned()),
-                (true, Engine::Redis) => ("no notification arrives", format!("{} were lost; a beat is 1 s", line.proxy.unheard())),
+                (true, Engine::Redis) => {
+                    ("no notification arrives", format!("{} were lost; a beat is 1 s", line.proxy.unheard()))
+                }
             };
             let mut row = Row::new(NAME, format!("{}: {what}", engine.word())).within(bound).noted(note).add_all(found);
             let lost = line.proxy.unheard() > 0;
@@ -106,7 +110,8 @@ impl Lane {
     /// Whether there was one.
     fn take_bells(&self) -> bool {
         let boots = fs::read_dir(self.stage.file("store")).into_iter().flatten().flatten();
-        let bells = boots.flat_map(|boot| fs::read_dir(boot.path().join(&self.lock).join("bells")).into_iter().flatten().flatten());
+        let bells =
+            boots.flat_map(|boot| fs::read_dir(boot.path().join(&self.lock).join("bells")).into_iter().flatten().flatten());
         bells.map(|bell| fs::remove_file(bell.path())).count() > 0
     }
 }

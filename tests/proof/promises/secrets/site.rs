@@ -125,7 +125,9 @@ impl Site {
         for url in WAYS.iter().map(|way| way.url(self)) {
             let Some(notes) = Location::parse(&url).ok().and_then(|location| location.notes_dir()) else { continue };
             let files = fs::read_dir(&notes).into_iter().flatten().flatten();
-            found.extend(files.map(|file| (format!("the note {:?}", file.file_name()), fs::read(file.path()).unwrap_or_default())));
+            found.extend(
+                files.map(|file| (format!("the note {:?}", file.file_name()), fs::read(file.path()).unwrap_or_default())),
+            );
             let _ = fs::remove_dir_all(notes);
         }
         found
