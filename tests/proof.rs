@@ -32,7 +32,6 @@ mod torture;
 mod trial;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::ValueEnum;
 use engine::Store;
@@ -59,8 +58,7 @@ fn briefly(words: &[String]) -> ExitCode {
         if words.iter().any(|word| word == "--list") {
             println!("{name}: test");
         } else if wanted.is_empty() || wanted.iter().any(|part| name.contains(*part)) {
-            let options = torture::Options::brief(Duration::from_secs(20));
-            good &= torture::torture(&options, *store).expect("the torture can be carried out").is_good();
+            good &= torture::torture(&torture::Options::brief(), *store).expect("the torture can be carried out").is_good();
         }
     }
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -111,9 +111,9 @@ impl Caller {
             _ => None,
         };
         let mut terms = self.terms(crowd, lock_name(lock), manner, span, wait);
-        if self.dice.percent(20) {
+        if self.dice.percent(40) {
             // Up to the longest that fits into the ladder.
-            let grace = terms.asked.ttl.mul_f64(*self.dice.one_of(&[0.0, 0.1, 0.25, 0.37]));
+            let grace = terms.asked.ttl.mul_f64(*self.dice.one_of(&[0.0, 0.1, 0.37, 0.37]));
             terms.options.push(format!("--kill-after={}ms", grace.as_millis()));
         }
         if self.dice.percent(20) {

@@ -28,6 +28,8 @@ pub struct Rules {
     pub leases: bool,
     /// After the faults are over each run is gone within this.
     pub calm: Duration,
+    /// More time for a recovery, on a machine that is busy with other things.
+    pub slack: Duration,
     /// A lock without faults for this long is taken for settled when a recovery is measured.
     pub settled: Duration,
 }
@@ -35,7 +37,14 @@ pub struct Rules {
 impl Rules {
     /// vaultlock on the file store.
     pub fn file() -> Rules {
-        Rules { fences: true, deadline: true, leases: false, calm: Duration::from_secs(60), settled: Duration::from_millis(500) }
+        Rules {
+            fences: true,
+            deadline: true,
+            leases: false,
+            calm: Duration::from_secs(60),
+            slack: Duration::ZERO,
+            settled: Duration::from_millis(500),
+        }
     }
 
     /// vaultlock on a Redis store. A server that may have forgotten lets nobody in for a while.
@@ -50,10 +59,11 @@ impl Rules {
 
     /// How long after everything of a holder of this ttl is dead the next one may start.
     fn recovery(&self, ttl: Duration) -> Duration {
-        match self.leases {
+        let bound = match self.leases {
             true => ttl.mul_f64(1.01) + Duration::from_secs(2),
             false => Duration::from_millis(200),
-        }
+        };
+        bound + self.slack
     }
 }
 
@@ -126,8 +136,9 @@ impl Checker {
         }
     }
 
-    pub fn has_found(&self) -> bool {
-        !self.verdict.is_good()
+    /// Whether two jobs were seen at once, or what leads to it.
+    pub fn is_unsafe(&self) -> bool {
+        self.verdict.violations.keys().any(|(rule, _)| rule.is_safety())
     }
 
     /// What was found until now, in a log that is not at its end.

@@ -31,7 +31,7 @@ pub struct Driver<'a> {
     /// Faults a second.
     pub rate: f64,
     pub trials: Trials,
-    /// The first violation is enough.
+    /// One violation of a safety rule is enough.
     pub impatient: bool,
     /// These faults alone, as `kill both`; all where there is none.
     pub only: Vec<String>,
@@ -79,10 +79,10 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Until then, or until the crowd is stopped, or something is found; leaves no fault behind.
+    /// Until then, or until the crowd is stopped, or impatience; leaves no fault behind.
     pub fn drive(&mut self, until: Tick) -> io::Result<()> {
         let mut next = now();
-        while now() < until && !self.crowd.stop.load(Ordering::Relaxed) && !(self.impatient && self.tail.checker.has_found()) {
+        while now() < until && !self.crowd.stop.load(Ordering::Relaxed) && !(self.impatient && self.tail.checker.is_unsafe()) {
             self.tail.catch_up()?;
             self.measure()?;
             self.mend(now())?;

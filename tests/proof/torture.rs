@@ -14,7 +14,7 @@ use vaultlock::duration;
 use vaultlock::time::Clock;
 
 use crate::caller::{Caller, Crowd, MARK};
-use crate::checker::Verdict;
+use crate::checker::{Rules, Verdict};
 use crate::dice::Dice;
 use crate::driver::Driver;
 use crate::engine::{Engine, Store};
@@ -55,15 +55,18 @@ pub struct Options {
     /// Do these faults alone, as "kill both,freeze worker"
     #[arg(long, value_name = "FAULTS", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// End at the first violation
+    /// More time for recoveries, on a machine that is busy with other things
+    #[arg(long, value_name = "DUR", value_parser = duration::parse, default_value = "0")]
+    pub slack: Duration,
+    /// End at the first violation of a safety rule
     #[arg(long)]
     pub impatient: bool,
 }
 
 impl Options {
-    /// All by default but this.
-    pub fn brief(span: Duration) -> Options {
-        Options { span, ..Options::parse_from(["torture"]) }
+    /// As one test among others, which may run at the same time.
+    pub fn brief() -> Options {
+        Options::parse_from(["torture", "--for=20s", "--callers=24", "--locks=8", "--rate=25", "--slack=3s"])
     }
 }
 
@@ -113,7 +116,8 @@ pub fn torture(options: &Options, store: Store) -> io::Result<Verdict> {
 fn run(options: &Options, store: Store, seed: u64, dir: &Path) -> io::Result<Verdict> {
     let log = Log::open(&log_path(dir))?;
     let engine = Engine::new(store, dir, options.callers);
-    let tail = Tail::of(&log_path(dir), engine.rules())?;
+    let rules = Rules { slack: options.slack, ..engine.rules() };
+    let tail = Tail::of(&log_path(dir), rules)?;
     let mark = Mark::new(seed);
     let crowd = Arc::new(Crowd::new(log, dir.to_owned(), options.binary.clone(), mark.0.clone()));
     let caller = |number: usize| Caller {
@@ -130,7 +134,7 @@ fn run(options: &Options, store: Store, seed: u64, dir: &Path) -> io::Result<Ver
     (driver.impatient, driver.only) = (options.impatient, options.only.clone());
     driver.drive(Clock::Boottime.now() + options.span)?;
     crowd.stop.store(true, Ordering::Relaxed);
-    if options.impatient && driver.tail.checker.has_found() {
+    if options.impatient && driver.tail.checker.is_unsafe() {
         return Ok(driver.tail.checker.so_far());
     }
     let patience = driver.engine.rules().calm + Duration::from_secs(10);

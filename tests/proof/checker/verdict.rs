@@ -35,6 +35,13 @@ pub enum Rule {
     Malformed,
 }
 
+impl Rule {
+    /// Two jobs at once, or what leads to it; never a matter of how busy the machine is.
+    pub fn is_safety(self) -> bool {
+        matches!(self, Rule::Outlived | Rule::Presence | Rule::Fence | Rule::Deadline | Rule::AfterGone)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Violation {
     pub first: Tick,
