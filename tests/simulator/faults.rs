@@ -124,7 +124,7 @@ impl World {
     }
 
     fn hurt_server(&mut self, span: Time) {
-        let kind = self.out.rng.u64(0..6);
+        let kind = if self.out.scenario.fails_over && self.out.rng.u32(0..4) > 0 { 4 } else { self.out.rng.u64(0..6) };
         self.out.note(99, "the server is hurt", kind);
         let now = self.out.server_clock.tick(self.out.now);
         self.server.disturbed = self.server.disturbed.max(self.out.now + span);

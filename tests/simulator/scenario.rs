@@ -28,6 +28,8 @@ pub struct Scenario {
     pub wakes_lost: u32,
     /// Trees that take nearly all the time to die that the ladder leaves them.
     pub slow_kills: u32,
+    /// Whether the server mostly fails over, to a replica that lags behind.
+    pub fails_over: bool,
     /// Whether clocks may be wrong by minutes.
     pub wild_clocks: bool,
 }
@@ -59,6 +61,7 @@ impl Scenario {
             late: [20, 80][usize::from(storm)] * u32::from(rough),
             slow_kills: if storm { 600 } else { 150 },
             wakes_lost: if rough { 100 } else { 0 },
+            fails_over: rng.u32(0..6) == 0,
             wild_clocks: rng.u32(0..3) == 0,
             ttls,
         }
