@@ -42,25 +42,28 @@ impl Worker {
         self.page.signal(libc::SIGKILL);
         loop {
             self.drain_children();
-            let survivors = self.kill_children();
-            if survivors.is_empty() {
+            let (survivors, buried) = self.kill_children();
+            if survivors.is_empty() && !buried {
                 break;
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(survivors);
             }
-            // Rounded up: a wait of zero would be a busy loop.
-            let millis = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
-            let _ = kernel::poll([self.children.as_raw_fd()], millis);
+            if !survivors.is_empty() {
+                // Rounded up: a wait of zero would be a busy loop.
+                let millis = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
+                let _ = kernel::poll([self.children.as_raw_fd()], millis);
+            }
         }
         self.reap_job();
         self.deadline.close();
         Ok(())
     }
 
-    /// One round: kills every child, reaps the dead ones except the leader, lists those that were alive.
-    fn kill_children(&mut self) -> Vec<i32> {
+    /// One round: kills every child, reaps the dead ones except the leader. Lists those that were alive, and says whether
+    /// one had died since the children were listed: it may have left an orphan that was not listed.
+    fn kill_children(&mut self) -> (Vec<i32>, bool) {
         if self.is_isolated() {
             self.kill_init();
             self.reap_until_job();
@@ -68,18 +71,19 @@ impl Worker {
                 self.reap_job();
             }
         }
-        let mut alive = Vec::new();
+        let (mut alive, mut buried) = (Vec::new(), false);
         tree::each_child(&mut |pid| {
             if self.is_leader(pid) && kernel::look(Whom::One(pid)).is_some() {
                 return;
             }
             if !self.is_leader(pid) && kernel::reap(Whom::One(pid)).is_some() {
+                buried = true;
                 return;
             }
             kill(pid, libc::SIGKILL);
             alive.push(pid);
         });
-        alive
+        (alive, buried)
     }
 
     pub(super) fn kill_init(&self) {

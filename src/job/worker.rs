@@ -236,13 +236,23 @@ impl Worker {
         }
     }
 
-    /// Reaps what is dead and says whether nothing else lives.
+    /// Reaps what is dead and says whether nothing else lives. One that had died since the children were listed may have
+    /// left an orphan that was not: then they are listed again.
     fn is_alone(&self) -> bool {
-        let mut alone = true;
-        tree::each_child(&mut |pid| {
-            alone &= self.is_leader(pid) || kernel::reap(Whom::One(pid)).is_some() || !kernel::kill(pid, 0);
-        });
-        alone
+        loop {
+            let (mut alone, mut buried) = (true, false);
+            tree::each_child(&mut |pid| {
+                if !self.is_leader(pid) {
+                    match kernel::reap(Whom::One(pid)) {
+                        Some(_) => buried = true,
+                        None => alone &= !kernel::kill(pid, 0),
+                    }
+                }
+            });
+            if !(alone && buried) {
+                return alone;
+            }
+        }
     }
 
     /// The sentry can take no verdict, and the shell sees no progress, while it is stopped.
