@@ -71,9 +71,11 @@ impl Worker {
                 self.reap_job();
             }
         }
+        let leader_was_dead = self.is_leader_dead();
         let (mut alive, mut buried) = (Vec::new(), false);
         tree::each_child(&mut |pid| {
             if self.is_leader(pid) && kernel::look(Whom::One(pid)).is_some() {
+                buried |= !leader_was_dead;
                 return;
             }
             if !self.is_leader(pid) && kernel::reap(Whom::One(pid)).is_some() {
@@ -84,6 +86,10 @@ impl Worker {
             alive.push(pid);
         });
         (alive, buried)
+    }
+
+    fn is_leader_dead(&self) -> bool {
+        self.state.started.is_some_and(|started| self.state.reaped || kernel::look(Whom::One(started.job)).is_some())
     }
 
     pub(super) fn kill_init(&self) {
