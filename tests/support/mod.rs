@@ -5,6 +5,7 @@ pub mod proxy;
 pub mod redis;
 pub mod running;
 pub mod signals;
+pub mod skew;
 pub mod verdict;
 
 use std::time::{Duration, Instant};
