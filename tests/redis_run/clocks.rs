@@ -106,7 +106,8 @@ fn the_clients_clocks_jump() {
 #[test]
 fn clients_whose_clocks_differ_by_ten_minutes_take_turns() {
     let (early, late) = (Skew::zero(), Skew::zero());
-    (early.set(-5), late.set(5));
+    early.set(-5);
+    late.set(5);
     let server = Server::start();
     let stage = Stage::new(&server.url());
     for round in 0..4 {
