@@ -2,6 +2,7 @@
 
 pub mod claims;
 pub mod disk;
+pub mod etcd;
 pub mod proxy;
 pub mod redis;
 pub mod running;
