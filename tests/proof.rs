@@ -9,6 +9,8 @@ pub mod log;
 mod caller;
 #[path = "proof/checker.rs"]
 pub mod checker;
+#[path = "proof/deeds.rs"]
+mod deeds;
 #[path = "proof/dice.rs"]
 mod dice;
 #[path = "proof/driver.rs"]
@@ -24,6 +26,8 @@ pub mod process;
 pub mod support;
 #[path = "proof/tail.rs"]
 mod tail;
+#[path = "proof/tool.rs"]
+mod tool;
 #[path = "proof/torture.rs"]
 mod torture;
 #[path = "proof/trial.rs"]

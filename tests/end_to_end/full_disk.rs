@@ -19,7 +19,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        let (disk, vault) = (Disk::mount(), Vault::new());
+        let (disk, vault) = (Disk::mount(256), Vault::new());
         vault.write("job", JOB);
         let store = disk.path().join("store").display().to_string();
         Scene { disk, vault, store }

@@ -8,7 +8,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use tempfile::TempDir;
 
-/// A disk of 256 kB. This thread sees it, and the threads and processes that it starts from now on.
+/// This thread sees it, and the threads and processes that it starts from now on.
 pub struct Disk {
     folder: TempDir,
 }
@@ -17,13 +17,14 @@ impl Disk {
     /// # Panics
     /// Unless root asks. A namespace of one's own is no way around: in there `/` belongs to nobody, and vaultlock trusts
     /// no store below a folder of a stranger.
-    pub fn mount() -> Disk {
+    pub fn mount(kib: u32) -> Disk {
         let folder = tempfile::Builder::new().prefix("vl-disk-").tempdir().unwrap();
+        let options = format!("size={kib}k,nr_inodes={},mode=700", kib * 2);
         let flat = None::<&str>;
         unshare(CloneFlags::CLONE_NEWNS)
             .and_then(|()| mount(flat, "/", flat, MsFlags::MS_REC | MsFlags::MS_PRIVATE, flat))
             .and_then(|()| {
-                mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("size=256k,nr_inodes=512,mode=700"))
+                mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
             })
             .unwrap_or_else(|error| panic!("a small disk can be mounted by root alone: run this as root ({error})"));
         Disk { folder }
