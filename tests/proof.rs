@@ -21,6 +21,8 @@ mod engine;
 pub mod job;
 #[path = "proof/mutants.rs"]
 mod mutants;
+#[path = "proof/peers.rs"]
+mod peers;
 #[path = "proof/process.rs"]
 pub mod process;
 pub mod support;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         // One word alone is the name of a test, as for any test program.
         Some((verb, rest)) if verb == "torture" && !rest.is_empty() => torture::main(rest),
         Some((verb, rest)) if verb == "mutants" && !rest.is_empty() => mutants::main(rest),
+        Some((verb, rest)) if verb == "peers" && !rest.is_empty() => peers::main(rest),
         _ => briefly(&words),
     }
 }

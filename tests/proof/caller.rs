@@ -108,7 +108,7 @@ impl Caller {
         if self.scope == Scope::Common {
             // As many shorter than a lease as longer, and nothing that outlives its leader: no two tools agree on that.
             let manner = *self.dice.one_of(&[Manner::Plain, Manner::Stubborn, Manner::Forks]);
-            let span = self.dice.span(Duration::from_millis(400), Duration::from_millis(9000));
+            let span = self.dice.span(Duration::from_millis(400), Duration::from_millis(6000));
             return self.terms(crowd, lock_name(lock), manner, span, None);
         }
         let manner = *self.dice.one_of(&Manner::ALL);

@@ -46,10 +46,8 @@ pub const TO_PEERS_RUNS: [Deed; 6] = [
 ];
 
 /// To a server that keeps its data.
-pub const TO_SERVER: [Deed; 2] = [
-    deed(Kind::Restart, Whom::Server, 1, Some((1, 1500))),
-    deed(Kind::Freeze, Whom::Server, 1, Some((20, 3000))),
-];
+pub const TO_SERVER: [Deed; 2] =
+    [deed(Kind::Restart, Whom::Server, 1, Some((1, 1500))), deed(Kind::Freeze, Whom::Server, 1, Some((20, 3000)))];
 
 /// To the line between a server and one caller.
 pub const TO_LINES: [Deed; 5] = [
@@ -70,5 +68,4 @@ pub const TO_CLOCK: [Deed; 1] = [deed(Kind::Jump, Whom::Clock, 3, Some((50, 4000
 pub const TO_DISK: [Deed; 1] = [deed(Kind::Fill, Whom::Disk, 3, Some((20, 1500)))];
 
 /// To the memory of a Redis server.
-pub const TO_MEMORY: [Deed; 2] =
-    [deed(Kind::Wipe, Whom::Server, 1, Some((1, 1500))), deed(Kind::Flush, Whom::Server, 1, None)];
+pub const TO_MEMORY: [Deed; 2] = [deed(Kind::Wipe, Whom::Server, 1, Some((1, 1500))), deed(Kind::Flush, Whom::Server, 1, None)];

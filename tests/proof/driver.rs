@@ -10,8 +10,8 @@ use nix::sys::signal::Signal::{self, SIGCONT, SIGKILL, SIGSTOP};
 use vaultlock::time::{Clock, Tick};
 
 use crate::caller::{Crowd, Run, lock_name};
-use crate::dice::Dice;
 use crate::deeds::Deed;
+use crate::dice::Dice;
 use crate::engine::Engine;
 use crate::log::{Fault, Kind, What, Whom};
 use crate::process::{Family, Process};

@@ -67,6 +67,11 @@ impl Options {
     pub fn brief(span: Duration) -> Options {
         Options { span, ..Options::parse_from(["torture"]) }
     }
+
+    /// Whether this fault is to be done, as "kill both".
+    pub fn wants(&self, fault: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == fault)
+    }
 }
 
 /// `proof torture`.
@@ -101,7 +106,7 @@ pub fn torture(options: &Options, store: Store) -> io::Result<Verdict> {
     println!("{name}, {:?}, {} callers, {} locks, seed {seed}: ...", options.span, options.callers, options.locks);
     let verdict = run(options, store, seed, &dir)?;
     println!("{name}, seed {seed}: {verdict}");
-    if !verdict.is_good() {
+    if !verdict.is_good() && !store.is_a_peers() {
         print!("{}", verdict.told());
         let kept = if options.dir.is_some() { dir } else { temporary.keep() };
         println!("log, and what the runs said: {}", kept.display());
@@ -112,7 +117,7 @@ pub fn torture(options: &Options, store: Store) -> io::Result<Verdict> {
 /// One torture, with all that it leaves in this folder.
 pub fn run(options: &Options, store: Store, seed: u64, dir: &Path) -> io::Result<Verdict> {
     let log = Log::open(&log_path(dir))?;
-    let engine = Engine::new(store, options.scope, dir, options.callers);
+    let engine = Engine::new(store, options, dir);
     let tail = Tail::of(&log_path(dir), engine.rules())?;
     let mark = Mark::new(seed);
     let crowd = Arc::new(Crowd::new(log, dir.to_owned(), mark.0.clone()));

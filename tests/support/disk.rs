@@ -23,9 +23,7 @@ impl Disk {
         let flat = None::<&str>;
         unshare(CloneFlags::CLONE_NEWNS)
             .and_then(|()| mount(flat, "/", flat, MsFlags::MS_REC | MsFlags::MS_PRIVATE, flat))
-            .and_then(|()| {
-                mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
-            })
+            .and_then(|()| mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some(options.as_str())))
             .unwrap_or_else(|error| panic!("a small disk can be mounted by root alone: run this as root ({error})"));
         Disk { folder }
     }

@@ -53,6 +53,12 @@ pub fn dynamic_vaultlock() -> &'static str {
         cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
         cargo.args(["build", "--locked", "--quiet", "--bin", "vaultlock", "--message-format", "json-render-diagnostics"]);
         cargo.args(["--target-dir", concat!(env!("CARGO_TARGET_TMPDIR"), "/dynamic")]);
+        let statically = Path::new(env!("CARGO_BIN_EXE_vaultlock"));
+        let profile = statically.parent().unwrap().file_name().unwrap();
+        cargo.arg("--profile").arg(if profile == "debug" { "dev".as_ref() } else { profile });
+        if cfg!(feature = "mutants") {
+            cargo.args(["--features", "mutants"]);
+        }
         // The strongest of all the places where flags may stand; .cargo/config.toml asks for a static program.
         cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=-crt-static").env("CARGO_PROFILE_DEV_DEBUG", "false");
         let built = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output().unwrap();
