@@ -1,5 +1,7 @@
 //! The built binary on the file store, from the outside: what users type and get, and what happens when things go wrong.
 
+#[path = "support/disk.rs"]
+mod disk;
 #[path = "support/running.rs"]
 pub mod running;
 #[path = "support/signals.rs"]
@@ -15,8 +17,12 @@ mod damage;
 mod deaths;
 #[path = "end_to_end/foreign_text.rs"]
 mod foreign_text;
+#[path = "end_to_end/full_disk.rs"]
+mod full_disk;
 #[path = "end_to_end/job_sees.rs"]
 mod job_sees;
+#[path = "redis_run/log.rs"]
+pub mod log;
 #[path = "end_to_end/run.rs"]
 mod run;
 #[path = "end_to_end/status.rs"]

@@ -9,6 +9,8 @@ pub mod log;
 mod caller;
 #[path = "proof/checker.rs"]
 pub mod checker;
+#[path = "proof/deeds.rs"]
+mod deeds;
 #[path = "proof/dice.rs"]
 mod dice;
 #[path = "proof/driver.rs"]
@@ -19,6 +21,8 @@ mod engine;
 pub mod job;
 #[path = "proof/mutants.rs"]
 mod mutants;
+#[path = "proof/peers.rs"]
+mod peers;
 #[path = "proof/process.rs"]
 pub mod process;
 #[path = "proof/promises/mod.rs"]
@@ -26,6 +30,8 @@ mod promises;
 pub mod support;
 #[path = "proof/tail.rs"]
 mod tail;
+#[path = "proof/tool.rs"]
+mod tool;
 #[path = "proof/torture.rs"]
 mod torture;
 #[path = "proof/trial.rs"]
@@ -45,6 +51,7 @@ fn main() -> ExitCode {
         // One word alone is the name of a test, as for any test program.
         Some((verb, rest)) if verb == "torture" && !rest.is_empty() => torture::main(rest),
         Some((verb, rest)) if verb == "mutants" && !rest.is_empty() => mutants::main(rest),
+        Some((verb, rest)) if verb == "peers" && !rest.is_empty() => peers::main(rest),
         _ => briefly(&words),
     }
 }

@@ -1,22 +1,23 @@
 //! The callers: each starts one run after the other, with options of all sorts.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use crate::dice::Dice;
+use crate::engine::Scope;
 use crate::job::{Manner, Order};
 use crate::log::{Asked, Log, What};
 use crate::process::Process;
 use crate::support::signals;
+use crate::tool::Tool;
 
 /// All runs of a proof have this in their environment.
 pub const MARK: &str = "PROOF_MARK";
@@ -25,7 +26,6 @@ pub const MARK: &str = "PROOF_MARK";
 pub struct Crowd {
     pub log: Log,
     pub dir: PathBuf,
-    pub binary: PathBuf,
     pub mark: String,
     /// Nobody starts another run.
     pub stop: AtomicBool,
@@ -37,7 +37,8 @@ pub struct Crowd {
 pub struct Run {
     pub asked: Asked,
     pub caller: usize,
-    pub sentry: Arc<Process>,
+    /// The process that was started.
+    pub first: Arc<Process>,
     /// Sentry or worker were killed or frozen once.
     pub hit: AtomicBool,
 }
@@ -45,7 +46,9 @@ pub struct Run {
 /// One caller's own.
 pub struct Caller {
     pub number: usize,
+    pub tool: Tool,
     pub url: String,
+    pub scope: Scope,
     pub locks: usize,
     pub ttls: &'static [u64],
     pub dice: Dice,
@@ -59,9 +62,9 @@ struct Terms {
 }
 
 impl Crowd {
-    pub fn new(log: Log, dir: PathBuf, binary: PathBuf, mark: String) -> Crowd {
+    pub fn new(log: Log, dir: PathBuf, mark: String) -> Crowd {
         let (stop, next_job, runs) = (AtomicBool::new(false), AtomicU64::new(1), Mutex::default());
-        Crowd { log, dir, binary, mark, stop, next_job, runs }
+        Crowd { log, dir, mark, stop, next_job, runs }
     }
 
     /// Those that have not ended.
@@ -102,6 +105,12 @@ impl Caller {
             _ if self.dice.percent(10) => self.dice.below(self.locks),
             _ => self.number % self.locks,
         };
+        if self.scope == Scope::Common {
+            // As many shorter than a lease as longer, and nothing that outlives its leader: no two tools agree on that.
+            let manner = *self.dice.one_of(&[Manner::Plain, Manner::Stubborn, Manner::Forks]);
+            let span = self.dice.span(Duration::from_millis(400), Duration::from_millis(6000));
+            return self.terms(crowd, lock_name(lock), manner, span, None);
+        }
         let manner = *self.dice.one_of(&Manner::ALL);
         let (from, to) = *self.dice.weighed(&[(1, 30), (30, 400), (400, 2500)], |(from, _)| if *from == 400 { 1 } else { 4 });
         let span = self.dice.span(Duration::from_millis(from), Duration::from_millis(to));
@@ -125,13 +134,15 @@ impl Caller {
     fn terms(&mut self, crowd: &Crowd, lock: String, manner: Manner, span: Duration, wait: Option<Duration>) -> Terms {
         let job = crowd.next_job.fetch_add(1, Ordering::Relaxed);
         let ttl = *self.dice.one_of(self.ttls);
-        let isolated = self.dice.percent(if manner.leaves_some() { 60 } else { 15 });
+        let everything = self.scope == Scope::Everything;
+        let isolated = everything && self.dice.percent(if manner.leaves_some() { 60 } else { 15 });
         let stragglers = match manner {
             Manner::Plain | Manner::Stubborn => *self.dice.one_of(&["leave", "wait", "kill"]),
             _ if manner.ends() => *self.dice.one_of(&["wait", "kill"]),
             _ => "kill",
         };
-        let mut options = vec![format!("--ttl={ttl}ms"), format!("--stragglers={stragglers}")];
+        let mut options = Vec::new();
+        options.extend(everything.then(|| format!("--stragglers={stragglers}")));
         options.extend(isolated.then(|| "--isolate".to_owned()));
         options.extend(wait.map(|wait| if wait.is_zero() { "-n".to_owned() } else { format!("-w{}ms", wait.as_millis()) }));
         let loose = manner.leaves_some() && !isolated;
@@ -143,8 +154,8 @@ impl Caller {
         let job = terms.asked.job;
         crowd.log.write(What::Asked(terms.asked.clone()))?;
         let mut child = self.start(crowd, &terms)?;
-        let sentry = Process::open(child.id() as i32).ok_or_else(|| io::Error::other("a run that vanished"))?;
-        let run = Run { asked: terms.asked, caller: self.number, sentry: Arc::new(sentry), hit: AtomicBool::new(false) };
+        let first = Process::open(child.id() as i32).ok_or_else(|| io::Error::other("a run that vanished"))?;
+        let run = Run { asked: terms.asked, caller: self.number, first: Arc::new(first), hit: AtomicBool::new(false) };
         crowd.runs.lock().unwrap().insert(job, Arc::new(run));
         let status = child.wait()?;
         crowd.runs.lock().unwrap().remove(&job);
@@ -154,19 +165,13 @@ impl Caller {
 
     fn start(&self, crowd: &Crowd, terms: &Terms) -> io::Result<Child> {
         let mut said = self.said(crowd)?;
-        let mut words: Vec<OsString> = vec!["run".into()];
-        words.extend(terms.options.iter().map(Into::into));
-        words.extend([terms.asked.lock.clone().into(), "--".into(), std::env::current_exe()?.into()]);
-        words.extend(terms.order.words().map(Into::into));
-        let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-        writeln!(said, "== job {}: {}", terms.asked.job, shown.join(" "))?;
-        let mut command = Command::new(&crowd.binary);
+        let Terms { asked, options, order } = terms;
+        let mut command = self.tool.command(&self.url, &asked.lock, asked.ttl, options);
+        command.arg(std::env::current_exe()?).args(order.words());
+        let shown: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        writeln!(said, "== job {}: {}", asked.job, shown.join(" "))?;
         signals::heed(&mut command);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VAULTLOCK_ST")) {
-            command.env_remove(name);
-        }
-        command.args(words).env("VAULTLOCK_STORE", &self.url).env(MARK, &crowd.mark);
-        command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0).spawn()
+        command.env(MARK, &crowd.mark).stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0).spawn()
     }
 
     /// Where its runs say what they say.

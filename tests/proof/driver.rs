@@ -10,8 +10,9 @@ use nix::sys::signal::Signal::{self, SIGCONT, SIGKILL, SIGSTOP};
 use vaultlock::time::{Clock, Tick};
 
 use crate::caller::{Crowd, Run, lock_name};
+use crate::deeds::Deed;
 use crate::dice::Dice;
-use crate::engine::{Deed, Engine};
+use crate::engine::Engine;
 use crate::log::{Fault, Kind, What, Whom};
 use crate::process::{Family, Process};
 use crate::tail::Tail;
@@ -122,7 +123,7 @@ impl<'a> Driver<'a> {
         }
         let deed = *self.dice.weighed(&all, |deed| deed.weight);
         match deed.whom {
-            Whom::Server | Whom::Line | Whom::Clock | Whom::Disk => self.strike_store(deed),
+            Whom::Server | Whom::Line | Whom::Clock | Whom::Callers | Whom::Disk => self.strike_store(deed),
             _ => self.strike_run(deed),
         }
     }
@@ -165,7 +166,8 @@ impl<'a> Driver<'a> {
 
     /// False if the run was not complete enough for this.
     fn strike_this(&mut self, deed: Deed, run: &Run) -> io::Result<bool> {
-        let Some(processes) = Family::of(&run.sentry).take(deed.whom) else { return Ok(false) };
+        let family = if self.engine.is_vaultlocks() { Family::of(&run.first) } else { Family::of_client(&run.first) };
+        let Some(processes) = family.take(deed.whom) else { return Ok(false) };
         run.hit.fetch_or(deed.whom != Whom::Job, Ordering::Relaxed);
         let pids: Vec<i32> = processes.iter().map(|process| process.pid).collect();
         let number = self.announce(deed, Some(run.asked.lock.clone()), Some(run.asked.job), &pids)?;

@@ -1,112 +1,154 @@
-//! The store under torture: what its faults are, how each is done and how it is undone. A new fault is a row of the table
-//! and an arm in [`Engine::strike`] and [`Engine::mend`].
+//! What is tortured beside the runs: the store and its surroundings; how each fault to it is done and how it is undone. A
+//! new fault is a row in deeds.rs and an arm in [`Engine::strike`] and [`Engine::mend`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use nix::unistd::geteuid;
 use vaultlock::store::locate::Location;
 
 use crate::checker::Rules;
+use crate::deeds::{Deed, TO_CALLERS, TO_CLOCK, TO_DISK, TO_LINES, TO_MEMORY, TO_PEERS_RUNS, TO_RUNS, TO_SERVER};
 use crate::dice::Dice;
 use crate::log::{Kind, Whom};
+use crate::support::disk::Disk;
+use crate::support::etcd::Etcd;
 use crate::support::proxy::{Proxy, Way};
 use crate::support::redis::Server;
+use crate::support::skew::Skew;
+use crate::tool::Tool;
+use crate::torture::Options;
 
-/// A lease of a Redis store at most; how long a server that may have forgotten lets nobody in hangs on it.
-const MAX_TTL: Duration = Duration::from_secs(2);
+/// How far a clock jumps.
+const JUMP_MINUTES: i8 = 5;
+/// Enough for all tickets of a crowd, and soon filled.
+const DISK_KIB: u32 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Store {
     File,
     Redis,
+    /// A folder of files for flock(1).
+    #[value(skip)]
+    Flock,
+    #[value(skip)]
+    Etcd,
 }
 
-/// A fault that can be done.
-#[derive(Clone, Copy, Debug)]
-pub struct Deed {
-    pub kind: Kind,
-    pub whom: Whom,
-    /// How often, beside the others.
-    pub weight: u32,
-    /// For how long, in milliseconds, from and to. None where it is done at once and not undone.
-    pub span: Option<(u64, u64)>,
+impl Store {
+    pub fn is_a_peers(self) -> bool {
+        matches!(self, Store::Flock | Store::Etcd)
+    }
+
+    /// As it is called in a summary.
+    pub fn told(self) -> &'static str {
+        match self {
+            Store::File => "file store",
+            Store::Redis => "redis",
+            Store::Flock => "flock",
+            Store::Etcd => "etcd",
+        }
+    }
 }
 
-const fn deed(kind: Kind, whom: Whom, weight: u32, span: Option<(u64, u64)>) -> Deed {
-    Deed { kind, whom, weight, span }
+/// How much is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Everything,
+    /// What every lock command has and claims to survive.
+    Common,
 }
 
-/// Short ones are survived, those beyond the ttl are not.
-const FREEZE: Option<(u64, u64)> = Some((20, 4000));
-const LINE: Option<(u64, u64)> = Some((50, 3000));
+pub struct Engine {
+    place: Place,
+    scope: Scope,
+    /// What some of the callers live by.
+    clock: Option<Skew>,
+}
 
-/// To the processes of a run, whatever the store.
-const TO_RUNS: [Deed; 10] = [
-    deed(Kind::Kill, Whom::Sentry, 4, None),
-    deed(Kind::Kill, Whom::Worker, 4, None),
-    deed(Kind::Kill, Whom::Both, 4, None),
-    deed(Kind::Kill, Whom::Job, 2, None),
-    deed(Kind::Kill, Whom::All, 4, None),
-    deed(Kind::Freeze, Whom::Sentry, 3, FREEZE),
-    deed(Kind::Freeze, Whom::Worker, 4, FREEZE),
-    deed(Kind::Freeze, Whom::Both, 4, FREEZE),
-    deed(Kind::Freeze, Whom::Job, 2, FREEZE),
-    deed(Kind::Freeze, Whom::All, 4, FREEZE),
-];
-
-/// To a Redis server, and to the line of one caller.
-const TO_REDIS: [Deed; 9] = [
-    deed(Kind::Restart, Whom::Server, 1, Some((1, 1500))),
-    deed(Kind::Wipe, Whom::Server, 1, Some((1, 1500))),
-    deed(Kind::Freeze, Whom::Server, 1, Some((20, 3000))),
-    deed(Kind::Flush, Whom::Server, 1, None),
-    deed(Kind::Cut, Whom::Line, 4, None),
-    deed(Kind::HalfClose, Whom::Line, 4, None),
-    deed(Kind::Swallow, Whom::Line, 5, LINE),
-    deed(Kind::Hold, Whom::Line, 5, LINE),
-    deed(Kind::Delay, Whom::Line, 5, LINE),
-];
-
-pub enum Engine {
-    File { dir: PathBuf },
-    Redis { server: Box<Server>, lines: Vec<Proxy> },
+enum Place {
+    File { dir: PathBuf, disk: Option<Disk> },
+    Redis { server: Box<Server>, clock: Skew, lines: Vec<Proxy> },
+    Flock { dir: PathBuf },
+    Etcd { server: Box<Etcd>, lines: Vec<Proxy> },
 }
 
 impl Engine {
-    pub fn new(store: Store, dir: &Path, callers: usize) -> Engine {
-        match store {
-            Store::File => Engine::File { dir: dir.join("store") },
-            Store::Redis => {
-                let server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
-                let lines = (0..callers).map(|_| Proxy::before(server.port)).collect();
-                Engine::Redis { server: Box::new(server), lines }
+    pub fn new(store: Store, options: &Options, dir: &Path) -> Engine {
+        let (scope, callers) = (options.scope, options.callers);
+        let all = scope == Scope::Everything;
+        let place = match store {
+            Store::File => {
+                let disk = (all && may_mount()).then(|| Disk::mount(DISK_KIB));
+                Place::File { dir: disk.as_ref().map_or(dir, Disk::path).join("store"), disk }
             }
-        }
+            Store::Redis => {
+                let clock = Skew::zero();
+                let server = Server::by(&clock, &["--appendonly", "yes", "--appendfsync", "always"]);
+                Place::Redis { lines: lines(server.port, callers), server: Box::new(server), clock }
+            }
+            Store::Flock => {
+                let dir = dir.join("flock");
+                fs::create_dir_all(&dir).unwrap();
+                Place::Flock { dir }
+            }
+            Store::Etcd => {
+                let server = Etcd::start();
+                Place::Etcd { lines: lines(server.port, callers), server: Box::new(server) }
+            }
+        };
+        Engine { place, scope, clock: (all && options.wants("skew callers")).then(Skew::zero) }
     }
 
     /// The store as this caller names it.
     pub fn url(&self, caller: usize) -> String {
-        match self {
-            Engine::File { dir } => format!("file://{}", dir.display()),
-            Engine::Redis { lines, .. } => format!("{}?max_ttl={}s", lines[caller].url(), MAX_TTL.as_secs()),
+        match &self.place {
+            Place::File { dir, .. } => format!("file://{}", dir.display()),
+            Place::Redis { lines, .. } => format!("{}?max_ttl={}s", lines[caller].url(), self.max_ttl().as_secs()),
+            Place::Flock { dir } => dir.display().to_string(),
+            Place::Etcd { lines, .. } => format!("127.0.0.1:{}", lines[caller].port),
+        }
+    }
+
+    /// What this caller runs; `binary` is the vaultlock under torture.
+    pub fn tool(&self, caller: usize, binary: &Path) -> Tool {
+        match (&self.place, &self.clock) {
+            (Place::Flock { .. }, _) => Tool::Flock,
+            (Place::Etcd { .. }, _) => Tool::Etcdctl,
+            (_, Some(clock)) if caller % 4 == 3 => Tool::vaultlock_by(clock),
+            _ => Tool::vaultlock(binary),
         }
     }
 
     pub fn rules(&self) -> Rules {
-        match self {
-            Engine::File { .. } => Rules::file(),
-            Engine::Redis { .. } => Rules::redis(MAX_TTL),
+        match &self.place {
+            Place::File { .. } => Rules::file(),
+            Place::Redis { .. } => Rules::redis(self.max_ttl()),
+            Place::Flock { .. } => Rules::peer(false),
+            Place::Etcd { .. } => Rules::peer(true),
         }
+    }
+
+    /// Whether the runs have vaultlock's processes.
+    pub fn is_vaultlocks(&self) -> bool {
+        matches!(self.place, Place::File { .. } | Place::Redis { .. })
     }
 
     /// Ttls to choose from, in milliseconds.
     pub fn ttls(&self) -> &'static [u64] {
-        match self {
-            Engine::File { .. } => &[1000, 1500, 2000, 3000],
-            Engine::Redis { .. } => &[1000, 1500, 2000],
+        match &self.place {
+            // etcd knows whole seconds, and no less than two.
+            _ if self.scope == Scope::Common => &[2000, 3000],
+            Place::Redis { .. } => &[1000, 1500, 2000],
+            _ => &[1000, 1500, 2000, 3000],
         }
+    }
+
+    /// The longest lease of a Redis store; how long a server that may have forgotten lets nobody in hangs on it.
+    fn max_ttl(&self) -> Duration {
+        Duration::from_secs(if self.scope == Scope::Common { 3 } else { 2 })
     }
 
     /// Leases run out whatever the job's processes still hold.
@@ -116,49 +158,90 @@ impl Engine {
 
     /// All that can be done here.
     pub fn deeds(&self) -> Vec<Deed> {
-        match self {
-            Engine::File { .. } => TO_RUNS.to_vec(),
-            Engine::Redis { .. } => [&TO_RUNS[..], &TO_REDIS].concat(),
-        }
+        let common = match &self.place {
+            Place::File { .. } => TO_RUNS.to_vec(),
+            Place::Redis { .. } => [&TO_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
+            Place::Flock { .. } => TO_PEERS_RUNS.to_vec(),
+            Place::Etcd { .. } => [&TO_PEERS_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
+        };
+        let more: Vec<Deed> = match &self.place {
+            _ if self.scope == Scope::Common => Vec::new(),
+            Place::File { disk: Some(_), .. } => [&TO_CALLERS[..], &TO_DISK].concat(),
+            Place::Redis { .. } => [&TO_CALLERS[..], &TO_CLOCK, &TO_MEMORY].concat(),
+            _ => TO_CALLERS.to_vec(),
+        };
+        [common, more].concat()
     }
 
     /// Does what is not done to a run's processes.
     pub fn strike(&mut self, deed: Deed, caller: usize, dice: &mut Dice) {
-        let Engine::Redis { server, lines } = self else { unreachable!("{deed:?} on a file store") };
-        let line = &lines[caller];
-        match (deed.kind, deed.whom) {
-            (Kind::Restart | Kind::Wipe, Whom::Server) => server.kill(),
-            (Kind::Freeze, Whom::Server) => server.freeze(),
-            (Kind::Flush, Whom::Server) => drop(server.tell(&["FLUSHALL"])),
-            (Kind::Cut, Whom::Line) if dice.percent(50) => line.cut(),
-            (Kind::Cut, Whom::Line) => bend(line, Way::CutAfter(dice.below(600)), dice),
-            (Kind::HalfClose, Whom::Line) => line.half_close(),
-            (Kind::Swallow, Whom::Line) => bend(line, Way::Swallow, dice),
-            (Kind::Hold, Whom::Line) => bend(line, Way::Hold, dice),
-            (Kind::Delay, Whom::Line) => {
-                let by = dice.span(Duration::from_millis(5), Duration::from_millis(500));
-                bend(line, Way::Delay(by), dice);
-            }
-            _ => unreachable!("{deed:?} on a Redis store"),
+        let minutes = if dice.percent(50) { JUMP_MINUTES } else { -JUMP_MINUTES };
+        match (deed.kind, deed.whom, &mut self.place) {
+            (Kind::Skew, Whom::Callers, _) => self.clock.as_ref().expect("there is such a deed").set(minutes),
+            (Kind::Jump, Whom::Clock, Place::Redis { clock, .. }) => clock.set(minutes),
+            (Kind::Fill, Whom::Disk, Place::File { disk: Some(disk), .. }) if dice.percent(50) => disk.fill(),
+            (Kind::Fill, Whom::Disk, Place::File { disk: Some(disk), .. }) => disk.fill_with_names(),
+            (Kind::Flush, Whom::Server, Place::Redis { server, .. }) => drop(server.tell(&["FLUSHALL"])),
+            (Kind::Restart | Kind::Wipe, Whom::Server, Place::Redis { server, .. }) => server.kill(),
+            (Kind::Freeze, Whom::Server, Place::Redis { server, .. }) => server.freeze(),
+            (Kind::Restart, Whom::Server, Place::Etcd { server, .. }) => server.kill(),
+            (Kind::Freeze, Whom::Server, Place::Etcd { server, .. }) => server.freeze(),
+            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Etcd { lines, .. }) => spoil(&lines[caller], kind, dice),
+            _ => unreachable!("{deed:?} can not be done here"),
         }
     }
 
     /// Undoes it.
     pub fn mend(&mut self, deed: Deed, caller: usize) {
-        let Engine::Redis { server, lines } = self else { return };
-        match (deed.kind, deed.whom) {
-            (Kind::Restart, Whom::Server) => server.start_again(),
-            (Kind::Wipe, Whom::Server) => {
+        match (deed.kind, deed.whom, &mut self.place) {
+            (Kind::Skew, Whom::Callers, _) => self.clock.as_ref().expect("there is such a deed").set(0),
+            (Kind::Jump, Whom::Clock, Place::Redis { clock, .. }) => clock.set(0),
+            (Kind::Fill, Whom::Disk, Place::File { disk: Some(disk), .. }) => disk.make_room(),
+            (Kind::Restart, Whom::Server, Place::Redis { server, .. }) => server.start_again(),
+            (Kind::Wipe, Whom::Server, Place::Redis { server, .. }) => {
                 fs::remove_dir_all(server.path("appendonlydir")).expect("the server kept its data there");
                 server.start_again();
             }
-            (Kind::Freeze, Whom::Server) => server.thaw(),
-            (_, Whom::Line) => {
+            (Kind::Freeze, Whom::Server, Place::Redis { server, .. }) => server.thaw(),
+            (Kind::Restart, Whom::Server, Place::Etcd { server, .. }) => server.start_again(),
+            (Kind::Freeze, Whom::Server, Place::Etcd { server, .. }) => server.thaw(),
+            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Etcd { lines, .. }) => {
+                // A line that lost bytes ends, as TCP ends it. That vaultlock gets over a gap is no reason to ask it of all.
+                if kind == Kind::Swallow && self.scope == Scope::Common {
+                    lines[caller].cut();
+                }
                 lines[caller].to_server(Way::Pass);
                 lines[caller].to_client(Way::Pass);
             }
             _ => {}
         }
+    }
+}
+
+fn may_mount() -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        println!("the disk is never full here: root alone can mount a small one");
+    }
+    root
+}
+
+fn lines(server: u16, callers: usize) -> Vec<Proxy> {
+    (0..callers).map(|_| Proxy::before(server)).collect()
+}
+
+fn spoil(line: &Proxy, kind: Kind, dice: &mut Dice) {
+    match kind {
+        Kind::Cut if dice.percent(50) => line.cut(),
+        Kind::Cut => bend(line, Way::CutAfter(dice.below(600)), dice),
+        Kind::HalfClose => line.half_close(),
+        Kind::Swallow => bend(line, Way::Swallow, dice),
+        Kind::Hold => bend(line, Way::Hold, dice),
+        Kind::Delay => {
+            let by = dice.span(Duration::from_millis(5), Duration::from_millis(500));
+            bend(line, Way::Delay(by), dice);
+        }
+        _ => unreachable!("{kind} of a line"),
     }
 }
 
@@ -176,7 +259,7 @@ fn bend(line: &Proxy, way: Way, dice: &mut Dice) {
 impl Drop for Engine {
     /// What this host noted of a store that is gone.
     fn drop(&mut self) {
-        let Engine::Redis { lines, .. } = self else { return };
+        let Place::Redis { lines, .. } = &self.place else { return };
         for line in lines {
             if let Some(notes) = Location::parse(&line.url()).ok().and_then(|location| location.notes_dir()) {
                 let _ = fs::remove_dir_all(notes);

@@ -130,6 +130,8 @@ words! {
 words! {
     /// To whom.
     Whom {
+        /// All of a tool that is one process.
+        Client "client",
         Sentry "sentry",
         Worker "worker",
         Both "both",
@@ -138,13 +140,14 @@ words! {
         Server "server",
         Line "line",
         Clock "clock",
+        Callers "callers",
         Disk "disk",
     }
 }
 
 impl Whom {
     pub fn has_sentry(self) -> bool {
-        matches!(self, Whom::Sentry | Whom::Both | Whom::All)
+        matches!(self, Whom::Client | Whom::Sentry | Whom::Both | Whom::All)
     }
 
     pub fn has_worker(self) -> bool {

@@ -49,6 +49,7 @@ impl Process {
 /// The processes of a run at one moment.
 #[derive(Default)]
 pub struct Family {
+    client: Option<Arc<Process>>,
     sentry: Option<Arc<Process>>,
     worker: Option<Arc<Process>>,
     job: Option<Arc<Process>>,
@@ -56,6 +57,7 @@ pub struct Family {
 }
 
 impl Family {
+    /// Of vaultlock.
     pub fn of(sentry: &Arc<Process>) -> Family {
         let mut family = Family { sentry: Some(Arc::clone(sentry)), ..Family::default() };
         for Descendant { process, parent } in descendants(sentry.pid) {
@@ -69,14 +71,33 @@ impl Family {
                 family.others.push(process);
             }
         }
-        // Gone meanwhile: the number, and all that was found by it, may be another's.
-        if sentry.is_gone() { Family::default() } else { family }
+        family.unless_gone(sentry)
+    }
+
+    /// Of a tool that is one process, whose child is the job.
+    pub fn of_client(client: &Arc<Process>) -> Family {
+        let mut family = Family { client: Some(Arc::clone(client)), ..Family::default() };
+        for Descendant { process, parent } in descendants(client.pid) {
+            if family.job.is_none() && parent == client.pid {
+                family.job = Some(process);
+            } else {
+                family.others.push(process);
+            }
+        }
+        family.unless_gone(client)
+    }
+
+    /// Gone meanwhile: the number, and all that was found by it, may be another's.
+    fn unless_gone(self, first: &Process) -> Family {
+        if first.is_gone() { Family::default() } else { self }
     }
 
     /// Those whom a fault means. None where they are not all there, so that a fault is what it is called.
     pub fn take(self, whom: Whom) -> Option<Vec<Arc<Process>>> {
-        let Family { sentry, worker, job, others } = self;
+        let Family { client, sentry, worker, job, others } = self;
         match whom {
+            Whom::Client => Some(vec![client?]),
+            Whom::All if client.is_some() => Some([client?, job?].into_iter().chain(others).collect()),
             Whom::Sentry => Some(vec![sentry?]),
             Whom::Worker => Some(vec![worker?]),
             Whom::Both => Some(vec![sentry?, worker?]),
@@ -84,12 +105,6 @@ impl Family {
             Whom::All => Some([sentry?, worker?, job?].into_iter().chain(others).collect()),
             _ => None,
         }
-    }
-
-    /// Whoever is there.
-    pub fn everybody(self) -> Vec<Arc<Process>> {
-        let Family { sentry, worker, job, others } = self;
-        [sentry, worker, job].into_iter().flatten().chain(others).collect()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::caller::{Caller, Crowd, MARK};
 use crate::checker::{Rules, Verdict};
 use crate::dice::Dice;
 use crate::driver::Driver;
-use crate::engine::{Engine, Store};
+use crate::engine::{Engine, Scope, Store};
 use crate::job::log_path;
 use crate::log::Log;
 use crate::support::running::end_marked;
@@ -61,12 +61,19 @@ pub struct Options {
     /// End at the first violation of a safety rule
     #[arg(long)]
     pub impatient: bool,
+    #[arg(skip = Scope::Everything)]
+    pub scope: Scope,
 }
 
 impl Options {
     /// As one test among others, which may run at the same time.
     pub fn brief() -> Options {
         Options::parse_from(["torture", "--for=20s", "--callers=24", "--locks=8", "--rate=25", "--slack=3s"])
+    }
+
+    /// Whether this fault is to be done, as "kill both".
+    pub fn wants(&self, fault: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == fault)
     }
 }
 
@@ -98,14 +105,11 @@ pub fn torture(options: &Options, store: Store) -> io::Result<Verdict> {
     let temporary = tempfile::Builder::new().prefix("vaultlock-proof-").tempdir()?;
     let dir = options.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     fs::create_dir_all(&dir)?;
-    let name = match store {
-        Store::File => "file store",
-        Store::Redis => "redis",
-    };
+    let name = store.told();
     println!("{name}, {:?}, {} callers, {} locks, seed {seed}: ...", options.span, options.callers, options.locks);
     let verdict = run(options, store, seed, &dir)?;
     println!("{name}, seed {seed}: {verdict}");
-    if !verdict.is_good() {
+    if !verdict.is_good() && !store.is_a_peers() {
         print!("{}", verdict.told());
         let kept = if options.dir.is_some() { dir } else { temporary.keep() };
         println!("log, and what the runs said: {}", kept.display());
@@ -113,16 +117,19 @@ pub fn torture(options: &Options, store: Store) -> io::Result<Verdict> {
     Ok(verdict)
 }
 
-fn run(options: &Options, store: Store, seed: u64, dir: &Path) -> io::Result<Verdict> {
+/// One torture, with all that it leaves in this folder.
+pub fn run(options: &Options, store: Store, seed: u64, dir: &Path) -> io::Result<Verdict> {
     let log = Log::open(&log_path(dir))?;
-    let engine = Engine::new(store, dir, options.callers);
+    let engine = Engine::new(store, options, dir);
     let rules = Rules { slack: options.slack, ..engine.rules() };
     let tail = Tail::of(&log_path(dir), rules)?;
     let mark = Mark::new(seed);
-    let crowd = Arc::new(Crowd::new(log, dir.to_owned(), options.binary.clone(), mark.0.clone()));
+    let crowd = Arc::new(Crowd::new(log, dir.to_owned(), mark.0.clone()));
     let caller = |number: usize| Caller {
         number,
+        tool: engine.tool(number, &options.binary),
         url: engine.url(number),
+        scope: options.scope,
         locks: options.locks,
         ttls: engine.ttls(),
         dice: Dice::new(seed, number as u64 + 1),

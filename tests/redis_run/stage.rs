@@ -12,9 +12,10 @@ use tempfile::TempDir;
 use vaultlock::store::locate::Location;
 
 use crate::log::{JOB, Log};
-pub use crate::support::running::{Done, Running, send, stays, wait_for};
+pub use crate::support::running::{Done, Running, send, send_all, stays, wait_for};
 use crate::support::running::{end_marked, marked};
 use crate::support::signals;
+use crate::support::skew::{Skew, dynamic_vaultlock};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_vaultlock");
 /// Every process of a stage has this in its environment, with the stage's own mark.
@@ -28,6 +29,8 @@ pub struct Stage {
     url: String,
     /// Every store that was named, to take away what this host noted of it.
     named: RefCell<Vec<String>>,
+    /// The environment of those who live by another clock than the host's.
+    clock: RefCell<Vec<(String, PathBuf)>>,
 }
 
 impl Stage {
@@ -41,7 +44,12 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("vl-stage-").tempdir().unwrap();
         fs::write(folder.path().join("job"), JOB).unwrap();
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Stage { folder, mark, named: RefCell::new(vec![url.clone()]), url }
+        Stage { folder, mark, named: RefCell::new(vec![url.clone()]), clock: RefCell::default(), url }
+    }
+
+    /// Whoever is started from now on lives by this clock.
+    pub fn live_by(&self, clock: &Skew) {
+        *self.clock.borrow_mut() = clock.environment();
     }
 
     pub fn url(&self) -> &str {
@@ -64,7 +72,9 @@ impl Stage {
     /// vaultlock with these words, on this store by the environment.
     pub fn command(&self, words: &[&str]) -> Command {
         self.named.borrow_mut().extend(words.iter().filter(|word| word.contains("://")).map(ToString::to_string));
-        let mut command = Command::new(BINARY);
+        let clock = self.clock.borrow();
+        let mut command = Command::new(if clock.is_empty() { BINARY } else { dynamic_vaultlock() });
+        command.envs(clock.iter().cloned());
         signals::heed(&mut command);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VAULTLOCK_")) {
             command.env_remove(name);

@@ -1,10 +1,13 @@
 //! Servers, a line that fails on command, and the claims that tests make.
 
 pub mod claims;
+pub mod disk;
+pub mod etcd;
 pub mod proxy;
 pub mod redis;
 pub mod running;
 pub mod signals;
+pub mod skew;
 pub mod verdict;
 
 use std::time::{Duration, Instant};

@@ -10,11 +10,14 @@ use nix::unistd::Pid;
 use redis::Value;
 use tempfile::TempDir;
 
+use super::skew::Skew;
+
 /// A running server; it ends when this is dropped.
 pub struct Server {
     pub port: u16,
     dir: TempDir,
     options: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
     child: Child,
     auth: Option<(String, String)>,
 }
@@ -27,6 +30,15 @@ impl Server {
 
     /// A new server with more options, as on its command line.
     pub fn with(options: &[&str]) -> Server {
+        Server::born(options, Vec::new())
+    }
+
+    /// A new server that lives by this clock.
+    pub fn by(clock: &Skew, options: &[&str]) -> Server {
+        Server::born(options, clock.environment())
+    }
+
+    fn born(options: &[&str], environment: Vec<(String, PathBuf)>) -> Server {
         let dir = tempfile::Builder::new().prefix("vl-redis-").tempdir().unwrap();
         let options: Vec<String> =
             options.iter().map(|option| option.replace("DIR", &dir.path().display().to_string())).collect();
@@ -35,8 +47,8 @@ impl Server {
         // A port can be taken between the choice and the start.
         for _ in 0..20 {
             let port = free_port();
-            if let Some(child) = launch(dir.path(), port, &options) {
-                let server = Server { port, dir, options, child, auth };
+            if let Some(child) = launch(dir.path(), port, &options, &environment) {
+                let server = Server { port, dir, options, environment, child, auth };
                 server.wait_until_up();
                 return server;
             }
@@ -113,7 +125,7 @@ impl Server {
     pub fn start_again(&mut self) {
         let end = std::time::Instant::now() + Duration::from_secs(10);
         self.child = loop {
-            match launch(self.dir.path(), self.port, &self.options) {
+            match launch(self.dir.path(), self.port, &self.options, &self.environment) {
                 Some(child) => break child,
                 None => assert!(std::time::Instant::now() < end, "redis-server does not start again"),
             }
@@ -158,12 +170,13 @@ pub fn free_port() -> u16 {
 }
 
 /// `None` if it ended before it listened.
-fn launch(dir: &Path, port: u16, options: &[String]) -> Option<Child> {
+fn launch(dir: &Path, port: u16, options: &[String], environment: &[(String, PathBuf)]) -> Option<Child> {
     let mut child = Command::new("redis-server")
         .current_dir(dir)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--unixsocket", "redis.sock", "--logfile", "redis.log"])
         .args(options)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
