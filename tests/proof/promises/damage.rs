@@ -1,7 +1,9 @@
 //! P12: what a store keeps is changed at random while the lock is held. Whatever a newcomer then reads, it must not be let
 //! in: not at once, and not while the holder may still be alive.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,28 +52,31 @@ fn measure_on(what: &str, places: &mut dyn Places, trials: usize) -> Row {
     mine.take(&lock(LOCK), &me).unwrap();
     let whole: Vec<Vec<u8>> = (0..places.count()).map(|place| places.read(place)).collect();
     let mut found = Found::default();
-    let (mut refused, mut judged) = (0, 0);
+    let (mut refused, mut held, mut granted) = (0, 0, BTreeMap::new());
     while found.trials < trials {
         let place = found.trials % whole.len();
         let text = mutated(&whole[place]);
-        found.trials += 1;
         if text == whole[place] {
             continue;
         }
+        found.trials += 1;
         places.write(place, &text);
         match catch_unwind(AssertUnwindSafe(|| look(&mut *mine, &lock(LOCK), &me))) {
             Ok(None) => refused += 1,
-            Ok(Some(false)) => judged += 1,
-            Ok(Some(true)) => found.violations.push(format!("granted: {}: {}", places.name(place), shown(&whole[place], &text))),
+            Ok(Some(false)) => held += 1,
+            Ok(Some(true)) => {
+                *granted.entry(places.name(place)).or_insert(0) += 1;
+                found.violations.push(format!("granted: {}: {}", places.name(place), shown(&whole[place], &text)));
+            }
             Err(_) => found.violations.push(format!("panicked: {}: {}", places.name(place), shown(&whole[place], &text))),
         }
         places.write(place, &whole[place]);
     }
     found.expect(look(&mut *mine, &lock(LOCK), &me) == Some(false), || "the store was not as before".to_owned());
-    found.faults = refused + judged;
-    Row::new("P12 corrupt state never grants", what)
-        .noted(format!("{refused} refused, {judged} read as a lock that is held"))
-        .add_all([found])
+    found.faults = found.trials;
+    let mut note = format!("{refused} refused, {held} read as a lock that is held");
+    granted.iter().for_each(|(place, count)| note += &format!(", {count} granted by {place}"));
+    Row::new("P12 corrupt state never grants", what).noted(note).add_all([found])
 }
 
 /// Whether a newcomer would be let in: now, or after watching for half of the holder's lease. `None` if what is there is
@@ -146,7 +151,9 @@ impl Places for Files {
     }
 
     fn write(&mut self, place: usize, text: &[u8]) {
-        fs::write(&self.found[place], text).unwrap();
+        // Not cut to nothing first: some file systems then write all of it to the disk at once.
+        let file = OpenOptions::new().write(true).open(&self.found[place]).unwrap();
+        file.write_all_at(text, 0).and_then(|()| file.set_len(text.len() as u64)).unwrap();
     }
 
     fn name(&self, place: usize) -> String {

@@ -66,12 +66,12 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
         };
         for case in CASES {
             // A kill is over in milliseconds; a freeze lasts as long as the lease.
-            let side_by_side = if case.kills() { 1 } else { 6 };
-            let trees = lanes::run(side_by_side, setting.trials(12, 220), open, |stage, number| {
+            let side_by_side = if case.kills() { 2 } else { 8 };
+            let trees = lanes::run(side_by_side, setting.trials(12, 200), open, |stage, number| {
                 die(stage, &format!("tree-{number}"), TREES[number % TREES.len()], case)
             });
             let forest =
-                lanes::run(1, setting.trials(1, 30), open, |stage, number| die(stage, &format!("forest-{number}"), FOREST, case));
+                lanes::run(1, setting.trials(1, 15), open, |stage, number| die(stage, &format!("forest-{number}"), FOREST, case));
             let times = if case.kills() {
                 "from the kill to the last process's end"
             } else {
@@ -80,7 +80,7 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
             let row = Row::new(NAME, format!("{}: {}", engine.word(), case.what)).within(LEASE + LATE);
             rows.push(row.noted(times).add_all(trees.into_iter().chain(forest)));
         }
-        let found = lanes::run(6, setting.trials(6, 60), open, live_on);
+        let found = lanes::run(8, setting.trials(6, 60), open, live_on);
         rows.push(Row::new(NAME, format!("{}: sentry frozen: job and lock live on", engine.word())).add_all(found));
     }
     rows

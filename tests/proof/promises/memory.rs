@@ -35,7 +35,7 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
         (Loss::FailOver, "fail-over to a replica that lagged"),
     ];
     let row = |(loss, what): (Loss, &str)| {
-        let found = lanes::run(8, setting.trials(8, 200), |_| Lane::open(setting), |lane, number| lane.lose(loss, number));
+        let found = lanes::run(12, setting.trials(8, 72), |_| Lane::open(setting), |lane, number| lane.lose(loss, number));
         let row =
             Row::new("P11 a store that forgot", format!("redis: {what}")).within(MAX_TTL.mul_f64(1.01) + Duration::from_secs(2));
         row.noted("from the loss to the next start; max_ttl 2 s").add_all(found)

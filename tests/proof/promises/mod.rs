@@ -12,7 +12,7 @@ pub mod quiet;
 mod recovery;
 mod release;
 mod resource;
-mod row;
+pub mod row;
 mod secrets;
 mod stage;
 mod stale;

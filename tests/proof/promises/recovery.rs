@@ -81,7 +81,7 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
                 Engine::Redis => (TTL.mul_f64(1.01) + Duration::from_secs(2), "from the fault to the next start; ttl 1 s"),
             };
             // What is over in milliseconds is measured alone.
-            let side_by_side = if *case == Case::Kill && engine == Engine::Files { 1 } else { 12 };
+            let side_by_side = if *case == Case::Kill && engine == Engine::Files { 1 } else { 16 };
             let trials = setting.trials(24, 500) / cases.len();
             let found = lanes::run(side_by_side, trials, open, |lane: &mut Lane, _| lane.lose(*case));
             rows.push(

@@ -102,7 +102,7 @@ impl fmt::Display for Row {
         let Row { promise, what, trials, faults, times, note, .. } = self;
         let violations = match (self.violations.len(), self.trials) {
             (0, 0) => "nothing tried".to_owned(),
-            (0, trials) => format!("0 (below {:.2} %)", 300.0 / trials as f64),
+            (0, trials) => format!("0 (below {:.2} %)", (300.0 / trials as f64).max(0.01)),
             (some, _) => format!("**{some}**"),
         };
         let bound = self.bound.map(said).unwrap_or_default();

@@ -35,7 +35,7 @@ pub fn measure(setting: &Setting) -> Vec<Row> {
                 Lane { stage, lock: format!("x{number}"), mute: line.deaf && engine == Engine::Files, holder: None }
             };
             // What is woken is over in milliseconds; what is not waits for its beat.
-            let (side_by_side, bound) = if line.deaf { (12, beat + START) } else { (1, SOON) };
+            let (side_by_side, bound) = if line.deaf { (24, beat + START) } else { (2, SOON) };
             let found = lanes::run(side_by_side, setting.trials(if line.deaf { 48 } else { 100 }, 2000), open, |lane, _| {
                 lane.hand_over()
             });
