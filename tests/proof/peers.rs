@@ -84,10 +84,11 @@ impl Options {
             locks: self.locks,
             seed: Some(seed),
             rate: self.rate,
+            span: self.span,
             binary: self.binary.clone(),
             dir: self.dir.as_ref().map(|dir| dir.join(store.told().replace(' ', "-"))),
             scope: Scope::Common,
-            ..torture::Options::brief(self.span)
+            ..torture::Options::brief()
         }
     }
 }
