@@ -119,11 +119,14 @@ fn a_lock_that_was_asked_for_is_granted() {
     bad(&[Rule::NeverGranted], &on_file("asked 0 a 1 1000 - firm\ngone 10 1 121\ncalm 20\n"));
     // Who does not wait has no claim to it.
     good(on_file("asked 0 a 1 1000 0 firm\ngone 10 1 75\ncalm 20\n"));
-    // When all is well nothing excuses it.
+    // When all is well somebody gets it.
     for end in ["gone 90 3 125\n", "start 85 a 3 102 13\ngone 90 3 121\n"] {
         bad(&[Rule::NeverGranted], &on_file(&format!("{TWO}{GOOD_END}asked 80 a 3 1000 - firm\n{end}")));
     }
-    good(on_file(&format!("{TWO}{GOOD_END}asked 80 a 3 1000 - firm\nstart 85 a 3 102 13\ngone 90 3 0\n")));
+    let third = "asked 80 a 3 1000 - firm\nstart 85 a 3 102 13\ngone 90 3 0\n";
+    good(on_file(&format!("{TWO}{GOOD_END}{third}")));
+    // One good turn is enough.
+    good(on_file(&format!("{TWO}{GOOD_END}asked 60 a 4 1000 - firm\ngone 70 4 125\n{third}")));
 }
 
 #[test]

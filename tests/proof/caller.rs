@@ -21,6 +21,7 @@ use crate::tool::Tool;
 
 /// All runs of a proof have this in their environment.
 pub const MARK: &str = "PROOF_MARK";
+const TRIES: u32 = 10;
 
 /// What all callers share.
 pub struct Crowd {
@@ -86,16 +87,22 @@ impl Caller {
     pub fn live(&mut self, crowd: &Crowd) -> io::Result<()> {
         while !crowd.stop.load(Ordering::Relaxed) {
             let terms = self.choose(crowd);
-            self.run(crowd, terms)?;
+            let _code = self.run(crowd, terms)?;
             thread::sleep(self.dice.span(Duration::from_millis(2), Duration::from_millis(100)));
         }
         Ok(())
     }
 
-    /// A short job under this lock, however long it takes.
+    /// A short job under this lock, however long it takes. When all is well one try in a few must do, even where the
+    /// machine is so busy that no answer comes in time.
     pub fn run_patiently(&mut self, crowd: &Crowd, lock: usize) -> io::Result<()> {
-        let terms = self.terms(crowd, lock_name(lock), Manner::Plain, Duration::from_millis(5), None);
-        self.run(crowd, terms)
+        for _ in 0..TRIES {
+            let terms = self.terms(crowd, lock_name(lock), Manner::Plain, Duration::from_millis(5), None);
+            if self.run(crowd, terms)? == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn choose(&mut self, crowd: &Crowd) -> Terms {
@@ -112,7 +119,7 @@ impl Caller {
             return self.terms(crowd, lock_name(lock), manner, span, None);
         }
         let manner = *self.dice.one_of(&Manner::ALL);
-        let (from, to) = *self.dice.weighed(&[(1, 30), (30, 400), (400, 2500)], |(from, _)| if *from == 400 { 1 } else { 4 });
+        let (from, to) = *self.dice.weighed(&[(1, 30), (30, 400), (400, 4000)], |(from, _)| if *from == 400 { 1 } else { 4 });
         let span = self.dice.span(Duration::from_millis(from), Duration::from_millis(to));
         let wait = match self.dice.below(10) {
             0 => Some(Duration::ZERO),
@@ -150,7 +157,8 @@ impl Caller {
         Terms { asked, options, order: Order { dir: crowd.dir.clone(), lock, job, manner, span } }
     }
 
-    fn run(&self, crowd: &Crowd, terms: Terms) -> io::Result<()> {
+    /// Returns the code it ended with.
+    fn run(&self, crowd: &Crowd, terms: Terms) -> io::Result<i32> {
         let job = terms.asked.job;
         crowd.log.write(What::Asked(terms.asked.clone()))?;
         let mut child = self.start(crowd, &terms)?;
@@ -160,7 +168,8 @@ impl Caller {
         let status = child.wait()?;
         crowd.runs.lock().unwrap().remove(&job);
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
-        crowd.log.write(What::Gone { job, code })
+        crowd.log.write(What::Gone { job, code })?;
+        Ok(code)
     }
 
     fn start(&self, crowd: &Crowd, terms: &Terms) -> io::Result<Child> {

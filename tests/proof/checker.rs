@@ -100,6 +100,8 @@ struct Lock {
     starts: u64,
     /// Somebody waited for it as long as it takes.
     patiently: bool,
+    /// Somebody did so after the faults were over, and did or did not get it and end well.
+    calmly: Option<bool>,
 }
 
 impl Checker {
@@ -163,10 +165,10 @@ impl Checker {
             let started = self.runs[&job].started.is_some();
             self.found(Rule::Stuck, job, self.last, || format!("its run never ended; its job started: {started}"));
         }
-        let empty = self.locks.iter().filter(|(_, lock)| lock.patiently && lock.starts == 0);
-        for name in empty.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            let job = self.runs.iter().find(|(_, run)| run.asked.lock == name).map_or(0, |(job, _)| *job);
-            self.found(Rule::NeverGranted, job, self.last, || format!("nobody was ever granted {name}"));
+        let never = self.locks.iter().filter(|(_, lock)| (lock.patiently && lock.starts == 0) || lock.calmly == Some(false));
+        for name in never.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            let job = self.runs.iter().filter(|(_, run)| run.asked.lock == name).map(|(job, _)| *job).max().unwrap_or(0);
+            self.found(Rule::NeverGranted, job, self.last, || format!("nobody is granted {name} and ends well"));
         }
         for name in self.locks.keys().cloned().collect::<Vec<_>>() {
             self.end_trial(&name, self.last);
@@ -254,10 +256,8 @@ impl Checker {
         if asked.wait.is_none() && code == 75 {
             self.found(Rule::GaveUp, job, at, || "it was to wait for ever and ended as busy".to_owned());
         }
-        if asked.wait.is_none() && after_calm && !(started && code == 0) {
-            self.found(Rule::NeverGranted, job, at, || {
-                format!("all is well, yet it ended with {code}; its job started: {started}")
-            });
+        if let Some(lock) = self.locks.get_mut(&asked.lock).filter(|_| asked.wait.is_none() && after_calm) {
+            lock.calmly = Some(lock.calmly == Some(true) || (started && code == 0));
         }
         if run::is_a_failure_of_ours(code) {
             self.found(Rule::Exit, job, at, || format!("its run ended with {code}"));
