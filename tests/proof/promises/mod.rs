@@ -55,7 +55,7 @@ const ALL: [(&str, &str, Measure); 9] = [
     ("P13", "secrets never reach ps, logs or the job", secrets::measure),
 ];
 
-const USAGE: &str = "usage: proof promises [--trials quick|full] [--binary PATH] [P2 P3 ...]";
+const USAGE: &str = "usage: proof promises [quick|full] [--binary PATH] [P2 P3 ...]";
 
 /// Measures the promises named in `words`, or all; fails if one was not kept.
 pub fn main(words: &[String]) -> ExitCode {
@@ -87,13 +87,9 @@ fn read(words: &[String]) -> Option<(Setting, Vec<String>)> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--trials" => {
-                setting.full = match words.next()?.as_str() {
-                    "quick" => false,
-                    "full" => true,
-                    _ => return None,
-                }
-            }
+            "--" => {}
+            "quick" => setting.full = false,
+            "full" => setting.full = true,
             "--binary" => setting.binary = std::path::absolute(words.next()?).ok()?,
             name if ALL.iter().any(|(known, ..)| *known == name) => wanted.push(name.to_owned()),
             _ => return None,
