@@ -1,7 +1,7 @@
 //! The rules of `decide`, as scripts a reader can check without Rust: tests/decide/*.txt.
 //!
 //! A line is `[at TIME] NAME VERB [WORDS] -> ANSWER`. The time is told, never read. `?` asks for a decision and
-//! carries nothing out; `enters`, `adopts` and `leaves` carry out the commit that was decided. Every commit is checked
+//! carries nothing out; `enters`, `adopts`, `rouses` and `leaves` carry out the commit that was decided. Every commit is checked
 //! against the invariants: nobody is let in by others, modes and slots are kept, fences rise, ids never return.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +71,11 @@ impl Lock {
                 Decision::Enter(commit) | Decision::Adopt(commit) => self.commit(who, commit),
                 other => show(&other),
             },
+            "rouses" => {
+                let Decision::Rouse(commit) = self.decision(who) else { return "nobody".into() };
+                self.watched.get_mut(who).unwrap().rouse();
+                self.commit(who, commit)
+            }
             "leaves" => {
                 let view = self.view(who);
                 let id = id(who);
@@ -219,6 +224,7 @@ impl Lock {
             return "conflict".into();
         }
         self.keep_invariants(who, &commit);
+        let ends = commit.drop.contains(&id(who));
         let wake: Vec<String> = commit.wake.iter().map(name).collect();
         self.queue.retain(|listed| !commit.drop.contains(&listed.ticket.id));
         self.gone.extend(commit.drop);
@@ -228,7 +234,8 @@ impl Lock {
         }
         let mut answer = match self.ledger.as_ref().and_then(|ledger| ledger.holder(&id(who))) {
             Some(holder) => format!("fence {}", days(holder.fence)),
-            None => "left".to_owned(),
+            None if ends => "left".to_owned(),
+            None => "waits on".to_owned(),
         };
         if !wake.is_empty() {
             answer += &format!(", wakes {}", wake.join(" "));
@@ -279,6 +286,7 @@ fn show(decision: &Decision) -> String {
         Decision::Enter(_) => "enter".into(),
         Decision::Adopt(_) => "adopt".into(),
         Decision::Hold { fence } => format!("hold, fence {}", days(*fence)),
+        Decision::Rouse(commit) => format!("rouse {}", commit.wake.iter().map(name).collect::<Vec<_>>().join(" ")),
         Decision::Gone => "gone".into(),
         Decision::Stop(why) => format!("stop, {why:?}").to_lowercase(),
         Decision::Wait { until, why } => {

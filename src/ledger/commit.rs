@@ -10,7 +10,7 @@ pub struct Commit {
     /// The version this change is based on; 0 where no ledger was.
     pub version: u64,
     pub epoch: String,
-    /// The next ledger. `None` leaves the ledger and its version alone: a waiter that withdraws.
+    /// The next ledger. `None` leaves the ledger and its version alone: a waiter that withdraws, or wakes others.
     pub ledger: Option<Ledger>,
     /// Tickets that end with this change; an id once dropped never returns.
     pub drop: Vec<Id>,
@@ -56,13 +56,18 @@ pub fn release(view: &View, id: &Id) -> Option<Commit> {
 
 /// A waiter leaves the queue. It may be the one that was woken, so it passes the wake on.
 pub fn withdraw(view: &View, id: &Id) -> Commit {
+    Commit { drop: vec![id.clone()], ..wake(view, super::decide::next_to_enter(view, &view.ledger, id)) }
+}
+
+/// Wakes and changes nothing.
+pub fn wake(view: &View, wake: Vec<Id>) -> Commit {
     Commit {
         version: view.ledger.version,
         epoch: view.epoch.clone(),
         ledger: None,
-        drop: vec![id.clone()],
+        drop: Vec::new(),
         guards: Vec::new(),
-        wake: super::decide::next_to_enter(view, &view.ledger, id),
+        wake,
         settle: None,
     }
 }

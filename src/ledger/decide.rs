@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::view::Memory;
-use super::{Commit, Guard, Holder, Id, Ledger, Life, Listed, Mode, StopReason, Ticket, View, Watched, fence};
+use super::{Commit, Guard, Holder, Id, Ledger, Life, Listed, Mode, StopReason, Ticket, View, Watched, commit, fence};
 use crate::mutant::{self, Mutant};
 use crate::time::{Tick, Wall};
 
@@ -12,6 +12,12 @@ pub const MOST_HOLDERS: usize = 200;
 
 /// A waiter of rank r acts on a vacancy that nobody used for r times this: a frozen head is passed, not waited for.
 const RANK_STEP: Duration = Duration::from_secs(1);
+
+/// A hand-over takes less. A vacancy older than this was not heard of by those whose turn it is, or they can't act.
+const ROUSE_AFTER: Duration = Duration::from_millis(250);
+
+/// So many of those before me are roused: more than can be frozen at once, and fewer than a herd.
+const ROUSED: usize = 8;
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -32,6 +38,9 @@ pub enum Decision {
     Hold { fence: u64 },
     /// I hold the lock in a store that began a new life: this commit carries my holding over.
     Adopt(Commit),
+    /// The vacancy goes by unused: this commit wakes those before me, so that each of them counts its rank from now, and
+    /// none is overtaken because it had not heard.
+    Rouse(Commit),
     /// Not yet; look again at the latest at `until`, or when woken.
     Wait { until: Tick, why: Why },
     /// I am asked to end.
@@ -76,14 +85,31 @@ pub fn decide(view: &View, me: &Me, watched: &Watched, now: Tick) -> Decision {
         return Decision::Wait { until: lapses.min().unwrap_or(Tick::NEVER), why: Why::Held };
     }
     let (ahead, gone) = waiters_ahead(view, mine, watched, now);
-    let turn = watched.room_since().unwrap_or(now) + RANK_STEP * u32::try_from(ahead).unwrap_or(u32::MAX);
-    if ahead > 0 && mutant::on(Mutant::NoRank) {
+    if !ahead.is_empty() && mutant::on(Mutant::NoRank) {
         return Decision::Wait { until: Tick::NEVER, why: Why::Queued };
     }
-    if ahead > 0 && now < turn && !mutant::on(Mutant::Barge) {
-        return Decision::Wait { until: turn, why: Why::Queued };
+    match wait_for(&ahead, view, watched, now) {
+        Some(not_yet) if !mutant::on(Mutant::Barge) => not_yet,
+        _ => Decision::Enter(enter(view, me, mine, &lapsed, &gone)),
     }
-    Decision::Enter(enter(view, me, mine, &lapsed, &gone))
+}
+
+/// What to do while it is the turn of those before me.
+fn wait_for(ahead: &Ahead, view: &View, watched: &Watched, now: Tick) -> Option<Decision> {
+    let room = watched.room_since().unwrap_or(now);
+    let turn = room + RANK_STEP * u32::try_from(ahead.count).unwrap_or(u32::MAX);
+    if ahead.is_empty() || now >= turn {
+        return None;
+    }
+    let rouse_at = room + ROUSE_AFTER;
+    Some(match watched.has_roused() {
+        false if now >= rouse_at => {
+            let first = ahead.listed.iter().take(ROUSED).map(|listed| listed.ticket.id.clone());
+            Decision::Rouse(commit::wake(view, first.collect()))
+        }
+        false => Decision::Wait { until: rouse_at, why: Why::Queued },
+        true => Decision::Wait { until: turn, why: Why::Queued },
+    })
 }
 
 /// The ttl by which a holder is judged: its own, whatever the observer's is.
@@ -118,13 +144,26 @@ pub fn next_to_enter(view: &View, ledger: &Ledger, leaving: &Id) -> Vec<Id> {
     }
 }
 
-/// How many living waiters stand before me, and which dead ones do.
-fn waiters_ahead<'a>(view: &'a View, mine: &Listed, watched: &Watched, now: Tick) -> (usize, Vec<&'a Listed>) {
+/// The living waiters before me.
+struct Ahead<'a> {
+    listed: Vec<&'a Listed>,
+    /// All of them, listed or not.
+    count: usize,
+}
+
+impl Ahead<'_> {
+    fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// The living waiters that stand before me, and the dead ones that do.
+fn waiters_ahead<'a>(view: &'a View, mine: &Listed, watched: &Watched, now: Tick) -> (Ahead<'a>, Vec<&'a Listed>) {
     let before: Vec<&Listed> = view.waiters().filter(|other| (other.order, other.seq) < (mine.order, mine.seq)).collect();
     let unlisted = view.ahead.saturating_sub(before.len());
-    let (dead, living): (Vec<&Listed>, Vec<&Listed>) =
+    let (dead, listed): (Vec<&Listed>, Vec<&Listed>) =
         before.into_iter().partition(|other| watched.waiter_lapsed(view, &other.ticket, now));
-    (living.len() + unlisted, dead)
+    (Ahead { count: listed.len() + unlisted, listed }, dead)
 }
 
 fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gone: &[&Listed]) -> Commit {

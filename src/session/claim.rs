@@ -1,8 +1,8 @@
 //! The life of one claim as a machine without a clock and without a store: ask it what is next, tell it the answer.
 //!
 //! ```text
-//! Joining -> Waiting -> Entering -> Holding -> Leaving -> Ended
-//!               ^-----------'  (conflict, or no answer)
+//! Joining -> Waiting -> Committing -> Holding -> Leaving -> Ended
+//!               ^------------'  (conflict, no answer, or others were woken)
 //! ```
 //!
 //! Two rules carry the promise. The lease is based on the *send* time of a beat that was acknowledged, never on its
@@ -60,8 +60,9 @@ pub(super) enum Phase {
     },
     /// In the queue: to look, or to wait until then.
     Waiting(Pause),
-    /// The commit that lets me in (or carries my holding over to a new life of the store) is to be sent.
-    Entering(Commit),
+    /// The commit that was decided on is to be sent: it lets me in, carries my holding over to a new life of the store, or
+    /// rouses those before me.
+    Committing(Commit),
     /// Among the holders; the next beat is due then. `look`: the ledger changed, so view it first.
     Holding {
         beat_at: Tick,
@@ -83,7 +84,8 @@ pub(super) enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pause {
     Look,
-    Rest { until: Tick },
+    /// With `look`, what is known will not do to decide then.
+    Rest { until: Tick, look: bool },
 }
 
 impl Claim {
@@ -129,7 +131,7 @@ impl Claim {
             Phase::Leaving { .. } | Phase::PassingOn(_) | Phase::Ended => {}
             Phase::Joining { first: None } => self.phase = Phase::Ended,
             // It may be there although no answer came: let the view tell.
-            Phase::Entering(_) => self.phase = Phase::Leaving { until, look: true },
+            Phase::Committing(_) => self.phase = Phase::Leaving { until, look: true },
             _ => self.phase = Phase::Leaving { until, look: self.view.is_none() },
         }
         self.again_at = Tick(0);
@@ -146,7 +148,7 @@ impl Claim {
     /// A wait is over: at its time, or early because of a wake or the bell.
     pub fn woken(&mut self, now: Tick) {
         match &mut self.phase {
-            Phase::Waiting(Pause::Rest { until }) if now < *until => self.phase = Phase::Waiting(Pause::Look),
+            Phase::Waiting(Pause::Rest { until, .. }) if now < *until => self.phase = Phase::Waiting(Pause::Look),
             // The line to the store died, perhaps with the store and all it knew: look first thing.
             Phase::Holding { beat_at, .. } if now < *beat_at => *beat_at = now,
             _ => {}
@@ -170,7 +172,7 @@ impl Claim {
                 Step::Ask(Request::Take)
             }
             Phase::Waiting(pause) => self.queue(now, wall, pause),
-            Phase::Entering(commit) => Step::Ask(Request::Commit(Box::new(commit))),
+            Phase::Committing(commit) => Step::Ask(Request::Commit(Box::new(commit))),
             Phase::Holding { beat_at, look } => self.hold(now, beat_at, look),
             Phase::Lost => Step::Wait(Tick::NEVER),
             Phase::Leaving { look, .. } => self.go(look),
@@ -210,7 +212,7 @@ impl Claim {
                 self.see(view, now, wall);
             }
             (Phase::Waiting(_), Answer::Beat(beat)) => self.beat_in_queue(sent, now, wall, beat),
-            (Phase::Entering(_), Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view))) => {
+            (Phase::Committing(_), Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view))) => {
                 self.see(view, now, wall);
             }
             (Phase::Holding { .. }, Answer::View(view)) => self.see(view, now, wall),
@@ -246,7 +248,11 @@ impl Claim {
         match decision {
             None => self.phase = Phase::Waiting(Pause::Look),
             Some(D::Enter(_)) if self.paused => self.rest(now, Why::Queued, Tick::NEVER),
-            Some(D::Enter(commit)) => self.phase = Phase::Entering(commit),
+            Some(D::Enter(commit)) => self.phase = Phase::Committing(commit),
+            Some(D::Rouse(commit)) => {
+                self.watched.rouse();
+                self.phase = Phase::Committing(commit);
+            }
             Some(D::Adopt(commit)) => self.carry_over(commit),
             Some(D::Hold { fence }) => self.let_in(now, fence),
             Some(D::Wait { until, why }) => self.rest(now, why, until),
@@ -267,62 +273,6 @@ impl Claim {
         self.base = None;
         self.fence = None;
         self.phase = Phase::Joining { first: None };
-    }
-
-    /// The store did not do as asked, or nobody knows whether it did.
-    fn suffer(&mut self, now: Tick, error: store::Error) {
-        let lasting = !matches!(error, store::Error::Unreachable(_));
-        self.trouble = error.to_string();
-        match self.phase {
-            Phase::Leaving { .. } | Phase::PassingOn(_) if lasting => return self.fail_to_leave(),
-            _ if lasting && !self.granted => {
-                self.ending = Some(Ending::Failed(error));
-                self.leave(now);
-                return;
-            }
-            Phase::Entering(Commit { ledger: Some(ref ledger), .. }) if mutant::on(Mutant::GuessDone) => {
-                return self.let_in(now, ledger.fence);
-            }
-            // The commit may have been carried out: look before doing anything else.
-            Phase::Entering(_) if self.granted => self.phase = Phase::Holding { beat_at: now, look: true },
-            Phase::Entering(_) => self.phase = Phase::Waiting(Pause::Look),
-            Phase::Leaving { until, .. } => self.phase = Phase::Leaving { until, look: true },
-            _ => {}
-        }
-        if self.failures == 0 {
-            self.heard.get_or_insert(now);
-            self.news.push(News::Trouble(self.trouble.clone()));
-        }
-        self.failures += 1;
-        self.again_at = now + self.backoff();
-    }
-
-    /// Doubles from 50 ms to a quarter of a beat, each time shortened by up to a half: a thousand clients of a server
-    /// that comes back must not come back in step.
-    fn backoff(&self) -> Duration {
-        let longest = self.timing.beat / 4;
-        let span = (Duration::from_millis(50) * 2u32.pow(self.failures.min(10))).min(longest);
-        let seed = Sha256::digest(format!("{}{}", self.ticket.id.as_str(), self.failures).as_bytes())[0];
-        span - span * u32::from(seed) / 512
-    }
-
-    /// Whether the store has been silent for longer than it is worth waiting for.
-    fn give_up(&mut self, now: Tick) -> Option<Ending> {
-        if self.failures == 0 {
-            return None;
-        }
-        let silent = self.heard.map_or(Duration::ZERO, |heard| now.since(heard));
-        match self.phase {
-            Phase::Joining { .. } if silent >= self.timing.request => {}
-            Phase::Waiting(_) | Phase::Entering(_) if now >= self.patience || silent >= self.timing.ttl * 2 => {}
-            Phase::Holding { .. } if !self.granted && silent >= self.timing.ttl * 2 => {}
-            Phase::Leaving { until, .. } if now >= until => {
-                self.fail_to_leave();
-                return self.ending.take();
-            }
-            _ => return None,
-        }
-        Some(Ending::Unavailable(self.trouble.clone()))
     }
 
     pub(super) fn end(&mut self, ending: Ending) -> Step {

@@ -50,7 +50,7 @@ impl Claim {
     pub(super) fn carry_over(&mut self, adopt: Commit) {
         let carries = self.granted || mutant::on(Mutant::AdoptUnheard);
         let release = self.view.as_ref().and_then(|view| commit::release(view, &self.ticket.id));
-        self.phase = Phase::Entering(release.filter(|_| !carries).unwrap_or(adopt));
+        self.phase = Phase::Committing(release.filter(|_| !carries).unwrap_or(adopt));
     }
 
     /// What a decision means for one who has been let in.
@@ -60,9 +60,9 @@ impl Claim {
             Some(Decision::Adopt(commit)) => self.carry_over(commit),
             Some(Decision::Stop(why)) => self.lose(Loss::Stopped(why)),
             Some(Decision::Gone) => self.lose(Loss::Forgotten),
-            Some(Decision::Enter(_) | Decision::Wait { .. }) if mutant::on(Mutant::SweptGoesOn) => self.hold_on(now),
+            Some(Decision::Enter(_) | Decision::Rouse(_) | Decision::Wait { .. }) if mutant::on(Mutant::SweptGoesOn) => self.hold_on(now),
             // My ticket is there, but the ledger names me no more.
-            Some(Decision::Enter(_) | Decision::Wait { .. }) => self.lose(Loss::Swept),
+            Some(Decision::Enter(_) | Decision::Rouse(_) | Decision::Wait { .. }) => self.lose(Loss::Swept),
             None => self.phase = Phase::Holding { beat_at: now, look: true },
         }
     }

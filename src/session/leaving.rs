@@ -2,7 +2,7 @@
 
 use super::claim::{Claim, Phase};
 use super::words::{Ending, Request, Step};
-use crate::ledger::{Commit, commit, decide::next_to_enter};
+use crate::ledger::{commit, decide::next_to_enter};
 use crate::store::Outcome;
 use crate::time::Tick;
 
@@ -29,15 +29,7 @@ impl Claim {
                 self.phase = if next.is_empty() || known == Some(next.clone()) {
                     Phase::Ended
                 } else {
-                    Phase::PassingOn(Commit {
-                        version: view.ledger.version,
-                        epoch: view.epoch.clone(),
-                        ledger: None,
-                        drop: Vec::new(),
-                        guards: Vec::new(),
-                        wake: next,
-                        settle: None,
-                    })
+                    Phase::PassingOn(commit::wake(&view, next))
                 };
             }
             Outcome::Conflict(view) => {

@@ -7,6 +7,7 @@ pub mod claim;
 mod holding;
 mod leaving;
 pub mod notes;
+mod trouble;
 mod turn;
 mod waiting;
 pub mod words;

@@ -27,11 +27,12 @@ impl Claim {
         }
         match pause {
             Pause::Look => Step::Ask(Request::View),
-            Pause::Rest { until } if now < until => Step::Wait(until),
+            Pause::Rest { until, .. } if now < until => Step::Wait(until),
             Pause::Rest { .. } if self.kind.liveness == Liveness::Kernel || mutant::on(Mutant::IdleWaiters) => {
                 Step::Ask(Request::View)
             }
             Pause::Rest { .. } if now >= self.beat_at(now) => Step::Ask(Request::Beat(self.watched_ids())),
+            Pause::Rest { look: true, .. } => Step::Ask(Request::View),
             Pause::Rest { .. } => {
                 // The moment came that the last decision named: decide again by what is known.
                 match self.view.take() {
@@ -45,18 +46,20 @@ impl Claim {
 
     /// Not my turn: rest until something can have changed.
     pub(super) fn rest(&mut self, now: Tick, why: Why, until: Tick) {
+        // A vacancy is used by others at any moment.
+        let look = why == Why::Queued;
         if let Some(standing) = self.standing(why, until) {
             self.news.push(News::Waiting(standing));
         }
         let until = until.min(self.beat_at(now)).min(self.patience).max(now + Duration::from_millis(1));
-        self.phase = Phase::Waiting(Pause::Rest { until });
+        self.phase = Phase::Waiting(Pause::Rest { until, look });
     }
 
     pub(super) fn beat_in_queue(&mut self, sent: Tick, now: Tick, wall: Wall, beat: Beat) {
         let Beat::Alive { version, epoch, others, quiet } = beat else { return self.rejoin() };
         self.base = Some(sent);
         if mutant::on(Mutant::NoPoll) {
-            self.phase = Phase::Waiting(Pause::Rest { until: self.beat_at(now).min(self.patience) });
+            self.phase = Phase::Waiting(Pause::Rest { until: self.beat_at(now).min(self.patience), look: false });
             return;
         }
         let asked = self.watched_ids();

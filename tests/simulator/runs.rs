@@ -12,6 +12,7 @@ use crate::world::{self, Outcome};
 pub const KEPT: &[(u64, &str)] = &[
     (970, "a release from before a flush came late and fitted the ledger after it"),
     (1014, "a claim that never heard of its entry carried it into a new life, past another that had come and gone"),
+    (6904, "who gave the lock back died before it could wake the next, and a newcomer passed that one"),
 ];
 
 /// What came of many seeds.
