@@ -10,14 +10,15 @@ use crate::mutant::{self, Mutant};
 use crate::time::Tick;
 use crate::timing;
 
-/// The server's own clock is believed about a quiet lease only with this much to spare: no ordinary step reaches so far.
+/// The server's own clock is believed, about a quiet lease or how long it has been up, only with this much to spare: no
+/// ordinary step reaches so far.
 const CLOCK_STEP: Duration = Duration::from_secs(300);
 
 /// Observations of one lock, on one clock.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Watched {
     beats: BTreeMap<Id, Beat>,
-    room: Option<(u64, Tick)>,
+    room: Option<Room>,
     unsure: Option<(String, Tick)>,
 }
 
@@ -27,6 +28,15 @@ struct Beat {
     count: Option<u64>,
     epoch: String,
     since: Tick,
+}
+
+/// A vacancy that fits me.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Room {
+    version: u64,
+    since: Tick,
+    /// Whether I have woken those before me for it.
+    roused: bool,
 }
 
 impl Watched {
@@ -75,14 +85,26 @@ impl Watched {
         let living = view.ledger.holders.iter().filter(|holder| !self.lapsed(view, holder, now));
         self.room = match (has_room(living, me), self.room) {
             (false, _) => None,
-            (true, Some((version, since))) if version == view.ledger.version => Some((version, since)),
-            (true, _) => Some((view.ledger.version, now)),
+            (true, Some(room)) if room.version == view.ledger.version => Some(room),
+            (true, _) => Some(Room { version: view.ledger.version, since: now, roused: false }),
         };
     }
 
     /// Since when there has been room for me at this version.
     pub fn room_since(&self) -> Option<Tick> {
-        self.room.map(|(_, since)| since)
+        self.room.map(|room| room.since)
+    }
+
+    /// Whether I have woken those before me for this room.
+    pub fn has_roused(&self) -> bool {
+        self.room.is_some_and(|room| room.roused)
+    }
+
+    /// Those before me are being woken for this room, once.
+    pub fn rouse(&mut self) {
+        if let Some(room) = &mut self.room {
+            room.roused = true;
+        }
     }
 
     /// Is this holder dead beyond doubt? By its own ttl, never by mine, and never by more than the store allows.
@@ -114,7 +136,7 @@ impl Watched {
             return None;
         }
         let span = timing::lapse(view.max_ttl);
-        if *quiet >= span {
+        if *quiet >= span + clock_step() {
             return Some(Tick(0));
         }
         let since = self.unsure.as_ref().filter(|(known, _)| known == mark).map_or(now, |(_, since)| *since);
@@ -129,7 +151,7 @@ impl Watched {
             epoch: beat.epoch.clone(),
             since: beat.since.0,
         });
-        let room = self.room.iter().map(|(version, since)| Row::Room { version: *version, since: since.0 });
+        let room = self.room.iter().map(|room| Row::Room { version: room.version, since: room.since.0 });
         let unsure = self.unsure.iter().map(|(mark, since)| Row::Unsure { mark: mark.clone(), since: since.0 });
         beats.chain(room).chain(unsure).collect()
     }
@@ -142,7 +164,9 @@ impl Watched {
                 Row::Beat { id, count, epoch, since } if since <= now.0 => {
                     watched.beats.insert(id, Beat { count, epoch, since: Tick(since) });
                 }
-                Row::Room { version, since } if since <= now.0 => watched.room = Some((version, Tick(since))),
+                Row::Room { version, since } if since <= now.0 => {
+                    watched.room = Some(Room { version, since: Tick(since), roused: false });
+                }
                 Row::Unsure { mark, since } if since <= now.0 => watched.unsure = Some((mark, Tick(since))),
                 _ => {}
             }

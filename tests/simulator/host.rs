@@ -62,6 +62,11 @@ impl Host {
         Wall(shown as u64)
     }
 
+    /// By how many milliseconds the wall clock is wrong.
+    pub fn wrong_by(&self) -> i64 {
+        self.wall_error_ms
+    }
+
     /// Somebody sets the wall clock: wrong by up to five minutes, or right.
     pub fn jump(&mut self, rng: &mut Rng) {
         self.wall_error_ms = if rng.bool() { rng.i64(-300_000..=300_000) } else { 0 };

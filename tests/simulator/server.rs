@@ -1,8 +1,9 @@
 //! The simulated server: the memory store's engine on a clock of its own, that stops, restarts, forgets and fails over.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
-use vaultlock::ledger::{Id, Ledger, Memory};
+use vaultlock::ledger::{Id, Ledger, Memory, View};
 use vaultlock::name::Name;
 use vaultlock::session::words::{Answer, Request};
 use vaultlock::store::memory::{Engine, Moment};
@@ -16,6 +17,8 @@ use crate::outside::Outside;
 
 /// How far a replica may lag behind, at the most.
 const LAG: Time = 5 * SECOND / 2;
+/// Up for so long, a server is believed to have forgotten nobody.
+const PROVEN: Duration = Duration::from_secs(3600);
 /// How often the replica's state is kept.
 pub const REPLICATE: Time = SECOND / 2;
 
@@ -30,11 +33,13 @@ pub struct Server {
     pub disturbed: Time,
     /// When each ticket's last beat was served, in true time.
     served: BTreeMap<Id, Time>,
+    /// Its present life, and by how many milliseconds its wall clock was wrong when it began.
+    life: (String, i64),
 }
 
 impl Server {
     pub fn new(out: &mut Outside) -> Server {
-        let proven = if out.rng.bool() { timing::lapse(out.scenario.max_ttl) } else { std::time::Duration::ZERO };
+        let proven = if out.rng.bool() { PROVEN } else { Duration::ZERO };
         let engine = Engine::new(out.scenario.max_ttl, out.scenario.liveness, proven, out.server_clock.tick(0));
         let names = (0..out.scenario.locks).map(|lock| Name::new(&format!("lock-{lock}")).expect("a good name")).collect();
         Server {
@@ -46,6 +51,7 @@ impl Server {
             replicas: VecDeque::new(),
             disturbed: 0,
             served: BTreeMap::new(),
+            life: (String::new(), 0),
         }
     }
 
@@ -54,7 +60,11 @@ impl Server {
         let (lock, id) = (self.names[message.lock].clone(), message.ticket.id.clone());
         let at = Moment { tick: out.server_clock.tick(out.now), wall: out.server_clock.wall(out.now) };
         let number = message.lock;
-        if matches!(self.engine.view(&lock, None, at).memory, Memory::Unsure { .. }) {
+        let view = self.engine.view(&lock, None, at);
+        if view.epoch != self.life.0 {
+            self.life = (view.epoch, out.server_clock.wrong_by());
+        }
+        if matches!(view.memory, Memory::Unsure { .. }) {
             // Who waits for its own certainty learns of another's at a beat.
             self.disturbed = self.disturbed.max(out.now + nanos(out.scenario.max_ttl / timing::BEATS_PER_TTL));
         }
@@ -96,14 +106,25 @@ impl Server {
                 Answer::Outcome(outcome)
             }
         });
+        if let Ok(Answer::View(view) | Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view))) = &mut served.answer {
+            self.count_uptime(view, out);
+        }
         served
+    }
+
+    /// A server says how long it has been up by its wall clock, set since or not.
+    fn count_uptime(&self, view: &mut View, out: &Outside) {
+        let Memory::Unsure { quiet, .. } = &mut view.memory else { return };
+        let step = out.server_clock.wrong_by() - self.life.1;
+        let ahead = Duration::from_millis(step.unsigned_abs());
+        *quiet = if step > 0 { *quiet + ahead } else { quiet.saturating_sub(ahead) };
     }
 
     fn judge_commit(
         &mut self,
         (caller, lock): (usize, usize),
         author: &Id,
-        before: &vaultlock::ledger::View,
+        before: &View,
         after: &Ledger,
         unsure: bool,
         out: &mut Outside,
