@@ -4,7 +4,8 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use crate::job::kernel::{self, Change, Whom, kill};
-use crate::job::{Worker, tree};
+use crate::job::tree::{self, Round};
+use crate::job::Worker;
 
 impl Worker {
     /// The job's processes other than the job itself that would outlive it now. Only those that are children of the
@@ -42,15 +43,15 @@ impl Worker {
         self.page.signal(libc::SIGKILL);
         loop {
             self.drain_children();
-            let (survivors, buried) = self.kill_children();
-            if survivors.is_empty() && !buried {
+            let (round, survivors) = self.kill_children();
+            if round == Round::Over {
                 break;
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(survivors);
             }
-            if !survivors.is_empty() {
+            if round == Round::Alive {
                 // Rounded up: a wait of zero would be a busy loop.
                 let millis = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
                 let _ = kernel::poll([self.children.as_raw_fd()], millis);
@@ -61,9 +62,8 @@ impl Worker {
         Ok(())
     }
 
-    /// One round: kills every child, reaps the dead ones except the leader. Lists those that were alive, and says whether
-    /// one had died since the children were listed: it may have left an orphan that was not listed.
-    fn kill_children(&mut self) -> (Vec<i32>, bool) {
+    /// One round; lists those that were alive.
+    fn kill_children(&mut self) -> (Round, Vec<i32>) {
         if self.is_isolated() {
             self.kill_init();
             self.reap_until_job();
@@ -71,25 +71,11 @@ impl Worker {
                 self.reap_job();
             }
         }
-        let leader_was_dead = self.is_leader_dead();
-        let (mut alive, mut buried) = (Vec::new(), false);
-        tree::each_child(&mut |pid| {
-            if self.is_leader(pid) && kernel::look(Whom::One(pid)).is_some() {
-                buried |= !leader_was_dead;
-                return;
-            }
-            if !self.is_leader(pid) && kernel::reap(Whom::One(pid)).is_some() {
-                buried = true;
-                return;
-            }
-            kill(pid, libc::SIGKILL);
-            alive.push(pid);
-        });
-        (alive, buried)
-    }
-
-    fn is_leader_dead(&self) -> bool {
-        self.state.started.is_some_and(|started| self.state.reaped || kernel::look(Whom::One(started.job)).is_some())
+        // The leader stays unreaped: its number is the group's.
+        let leader = self.state.started.filter(|_| !self.state.reaped).map(|started| started.job);
+        let mut alive = Vec::new();
+        let round = tree::kill_children(leader, &mut |pid| alive.push(pid));
+        (round, alive)
     }
 
     pub(super) fn kill_init(&self) {

@@ -178,7 +178,7 @@ impl Sentry {
     fn lose(&self, code: u8, line: &[u8]) -> ! {
         self.page.signal(libc::SIGKILL);
         kill(self.worker, libc::SIGKILL);
-        let gone = tree::sweep();
+        let gone = tree::sweep(self.worker, self.signals.as_fd());
         self.take_terminal_back();
         kernel::write(libc::STDERR_FILENO, line);
         if !gone {

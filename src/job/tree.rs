@@ -4,24 +4,73 @@
 //! Nothing here allocates, unless `visit` does: the sentry works with it.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::job::kernel::{self, Whom, errno, has_children, kill, owned, read};
 
-/// Kills and reaps this process's children until none is left. False if some may not be killed (another user's).
-pub(super) fn sweep() -> bool {
+/// A death between a look at the children and the wait for the next one is told by SIGCHLD; this is for what is not told,
+/// in milliseconds.
+const LOOK_AGAIN: i32 = 20;
+
+/// Kills and reaps this process's children until none is left, `last` after all others. False if some may not be killed
+/// (another user's). `deaths` is a signalfd that takes SIGCHLD.
+pub(super) fn sweep(last: i32, deaths: BorrowedFd) -> bool {
     loop {
-        while kernel::reap(Whom::Any).is_some() {}
-        if !has_children() {
-            return true;
-        }
+        while kernel::next_signal(deaths).is_some() {}
         let mut dying = false;
-        each_child(&mut |pid| dying |= kill(pid, libc::SIGKILL));
-        if !dying {
+        let round = kill_children(Some(last), &mut |pid| dying |= kill(pid, 0));
+        if round == Round::Over {
+            kernel::reap(Whom::One(last));
+            return !has_children();
+        }
+        if round == Round::Alive && !dying {
             return false;
         }
-        kernel::await_death(Whom::Any);
+        if round == Round::Alive {
+            let _ = kernel::poll([deaths.as_raw_fd()], LOOK_AGAIN);
+        }
     }
+}
+
+/// What a round of killing found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Round {
+    /// Nobody lives, and nobody can have been overlooked.
+    Over,
+    /// Nobody lived, but one had died since the children were listed: it may have left an orphan that was not listed.
+    Buried,
+    /// Some lived, and have been killed if that was allowed.
+    Alive,
+}
+
+/// One round: kills every child, then reaps the dead ones except `spared`; visits those that were alive.
+///
+/// In this order, for a reap can take seconds: it waits in the kernel while somebody reads the dead one's /proc.
+pub(super) fn kill_children(spared: Option<i32>, visit_alive: &mut dyn FnMut(i32)) -> Round {
+    let is_dead = |pid| kernel::look(Whom::One(pid)).is_some();
+    let spared_was_dead = spared.is_none_or(is_dead);
+    each_child(&mut |pid| {
+        kill(pid, libc::SIGKILL);
+    });
+    let mut round = Round::Over;
+    each_child(&mut |pid| match Some(pid) == spared {
+        true if is_dead(pid) => {
+            if !spared_was_dead && round == Round::Over {
+                round = Round::Buried;
+            }
+        }
+        false if kernel::reap(Whom::One(pid)).is_some() => {
+            if round == Round::Over {
+                round = Round::Buried;
+            }
+        }
+        _ => {
+            kill(pid, libc::SIGKILL);
+            round = Round::Alive;
+            visit_alive(pid);
+        }
+    });
+    round
 }
 
 /// Visits the children of all of this process's threads, dead ones included. May miss some while others come and go.

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{self, SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
@@ -33,6 +34,7 @@ scenes![
     signals_reach_the_group_once,
     sentry_killed,
     worker_killed,
+    worker_killed_while_it_is_looked_at,
     group_killed,
     worker_killed_before_the_job,
     loss_in_the_ordinary_way,
@@ -206,6 +208,36 @@ fn worker_killed() {
         );
         assert!(run.alive().is_empty());
     }
+}
+
+/// The kernel does not let go of a dead process while somebody reads its /proc: that may hold up no kill.
+fn worker_killed_while_it_is_looked_at() {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..5 {
+            let mut run = tree();
+            let (worker, sentry) = (run.worker(), run.sentry());
+            stop.store(false, Ordering::Relaxed);
+            for _ in 0..16 {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let tasks = format!("/proc/{worker}/task");
+                    while !stop.load(Ordering::Relaxed) {
+                        let _ = fs::read_dir(&tasks).map(|tasks| tasks.count());
+                        let _ = fs::read(format!("{tasks}/{worker}/children"));
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            let start = Instant::now();
+            send(worker, SIGKILL);
+            until("the end of the job", || run.alive().iter().all(|pid| *pid == sentry));
+            let took = start.elapsed();
+            stop.store(true, Ordering::Relaxed);
+            assert!(took < Duration::from_millis(500), "{took:?}");
+            assert_eq!(run.end().0.code(), Some(121));
+        }
+    });
 }
 
 fn group_killed() {
