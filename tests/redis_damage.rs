@@ -7,6 +7,7 @@ use std::time::Duration;
 use support::claims::{hold, lock, ticket};
 use support::redis::Server;
 use support::verdict::{damaged, refused};
+use vaultlock::ledger::codec::{sealed, unsealed};
 use vaultlock::ledger::commit::withdraw;
 use vaultlock::store::redis::{Address, Redis};
 use vaultlock::store::{Store, Terms};
@@ -51,6 +52,8 @@ fn odd_fields_are_damage_and_change_nothing() {
         (&format!("s:{mine}"), "1 2"),
         (&format!("b:{mine}"), "-1 0"),
         (&format!("b:{mine}"), "x"),
+        (&format!("b:{mine}"), "0 1"),
+        (&format!("b:{mine}"), "0 1700000000000 1790000000000"),
     ] {
         let before = server.ask(&["HGET", key, field]);
         server.tell(&["HSET", key, field, value]);
@@ -71,8 +74,12 @@ fn odd_fields_are_damage_and_change_nothing() {
     }
     // A ledger of another name: two locks in one key.
     let ledger = server.ask(&["HGET", key, "ledger"]);
-    server.tell(&["HSET", key, "ledger", &ledger.replace("\"name\":\"x\"", "\"name\":\"y\"")]);
+    let text = std::str::from_utf8(unsealed(ledger.as_bytes()).unwrap()).unwrap();
+    server.tell(&["HSET", key, "ledger", &sealed(&text.replace("\"name\":\"x\"", "\"name\":\"y\""))]);
     damaged(store.view(&name, None), "two names");
+    // A holder that would be judged by a shorter ttl than it lives by.
+    server.tell(&["HSET", key, "ledger", &ledger.replace("\"ttl_ms\":30000", "\"ttl_ms\":3000")]);
+    damaged(store.view(&name, None), "digest");
     server.tell(&["HSET", key, "ledger", &ledger]);
     // A waiter's damaged ticket: its own trouble, and counted before those behind it.
     server.tell(&["HSET", key, &format!("t:{}", you.id.as_str()), "{"]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use support::claims::{done, enter, hold, lock, mark, nothing, ticket};
 use support::redis::Server;
 use support::until;
+use support::verdict::damaged;
 use vaultlock::ledger::Memory;
 use vaultlock::store::redis::{Address, Redis};
 use vaultlock::store::{Beat, Outcome, Store, Terms};
@@ -93,6 +94,21 @@ fn another_max_ttl_is_refused() {
     let refused = other.take(&lock("x"), &ticket("me")).unwrap_err().to_string();
     assert!(refused.contains("max_ttl of 30s") && refused.contains("every store URL"), "{refused}");
 }
+
+/// `settled` says which mark was waited out: no flipped digit makes a memory sure.
+#[test]
+fn an_unsure_memory_is_not_made_sure_by_a_flipped_digit() {
+    let server = Server::start();
+    let mut store = open(&server.url());
+    store.view(&lock("x"), None).unwrap();
+    for settled in ["1", "0", "true"] {
+        server.tell(&["HSET", "vaultlock:store", "settled", settled]);
+        damaged(store.view(&lock("x"), None), "vaultlock:store");
+    }
+    server.tell(&["HSET", "vaultlock:store", "settled", ""]);
+    assert!(mark(&store.view(&lock("x"), None).unwrap()).is_some());
+}
+
 #[test]
 fn an_eviction_and_a_reset_of_the_counts_leave_the_memory_unsure() {
     let server = Server::start();

@@ -45,8 +45,8 @@ pub fn write_ticket(ticket: &Ticket) -> String {
     serde_json::to_string(ticket).expect("a ticket is plain data with string keys")
 }
 
-/// The text with its digest on a line of its own, for a store whose files anything can touch. One flipped digit of a
-/// holder's id would read well and make a stranger of a living holder.
+/// The text with its digest on a line of its own. One flipped digit of a holder's id or ttl would read well, and make a
+/// stranger or a dead one of a living holder.
 pub fn sealed(text: &str) -> String {
     format!("{text}\n{}\n", digest(text.as_bytes()))
 }

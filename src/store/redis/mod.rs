@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {prefix}:{<name>}        hash: v, ledger, h (holders' ids), seq, last (no ticket is older than one before it);
-//!                          of each ticket t:<id> its text, s:<id> "seq order at", b:<id> "beats ms"
+//!                          of each ticket t:<id> its text, s:<id> "seq order at", b:<id> "beats ms sum"
 //! {prefix}:{<name>}:queue  zset of those who wait: score = order, member = seq:id
 //! {prefix}:{<name>}:gone   zset id -> ms of ids that never return, for an hour and at most 10,000
 //! {prefix}:store           hash: the life of the store, and whether its memory is to be trusted
@@ -42,7 +42,7 @@ use self::reply::{Reply, holder_ids};
 use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;
 use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms};
-use crate::ledger::codec::{LONGEST, write_ledger, write_ticket};
+use crate::ledger::codec::{LONGEST, sealed, write_ledger, write_ticket};
 use crate::ledger::{Commit, Guard, Id, Ticket, View};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
@@ -273,7 +273,7 @@ fn ask_one(line: &mut Connection, address: &Address, command: Cmd, budget: Budge
 }
 
 fn commit_args(lock: &Name, id: &Id, commit: &Commit, channels: String) -> Result<Vec<Vec<u8>>, Error> {
-    let text = commit.ledger.as_ref().map(write_ledger).unwrap_or_default();
+    let text = commit.ledger.as_ref().map(|ledger| sealed(&write_ledger(ledger))).unwrap_or_default();
     if text.len() > LONGEST {
         return Err(Error::Refused(format!("the ledger of {lock:?} would be too long: use fewer holders or shorter labels")));
     }

@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::address::Address;
 use super::refusal;
-use crate::ledger::codec::{read_ledger, read_ticket};
+use crate::ledger::codec::{read_ledger, read_ticket, unsealed};
 use crate::ledger::{Id, Ledger, Life, Listed, Memory, View};
 use crate::name::Name;
 use crate::store::{Beat, Error, Outcome, clocks_agree};
@@ -79,7 +79,7 @@ impl Reply<'_> {
         let (kind, now, epoch, mark, settled, proof, carried) = (text()?, text()?, text()?, text()?, text()?, text()?, text()?);
         let now = Wall(now.parse().map_err(|_| refusal::stranger(self.address))?);
         let clocks_agree = clocks_agree(now, self.between);
-        let memory = if settled == "1" {
+        let memory = if settled == mark {
             Memory::Intact
         } else {
             Memory::Unsure { mark, quiet: self.proven(&proof, carried == "1", clocks_agree) }
@@ -138,8 +138,9 @@ impl Reply<'_> {
         };
         let version = self.number(&version, "its version is not a number")?;
         let later = head.now.max(self.between.1);
-        let ledger =
-            read_ledger(&text, self.lock.as_str(), version, later).map_err(|damage| self.damaged(&damage.to_string()))?;
+        let ledger = unsealed(&text)
+            .and_then(|text| read_ledger(text, self.lock.as_str(), version, later))
+            .map_err(|damage| self.damaged(&damage.to_string()))?;
         if holder_ids(&ledger).as_bytes() != holders {
             return Err(self.damaged("its list of holders is not the ledger's"));
         }
@@ -166,10 +167,10 @@ impl Reply<'_> {
 
     fn beats(&self, text: &[u8]) -> Result<(u64, Wall), Error> {
         let text = std::str::from_utf8(text).unwrap_or_default();
-        let (count, last) = text.split_once(' ').unwrap_or_default();
-        match (count.parse(), last.parse()) {
-            (Ok(count), Ok(last)) => Ok((count, Wall(last))),
-            _ => Err(self.damaged("a ticket's beats are not a number and a time")),
+        let mut words = text.split(' ').map(|word| word.parse::<u64>().ok());
+        match (words.next().flatten(), words.next().flatten(), words.next().flatten(), words.next()) {
+            (Some(count), Some(last), Some(sum), None) if count.checked_add(last) == Some(sum) => Ok((count, Wall(last))),
+            _ => Err(self.damaged("a ticket's beats are not a number, a time and their sum")),
         }
     }
 

@@ -5,11 +5,13 @@ if not kept[2] then
   remember()
   return answer('gone')
 end
-local count = kept[3] and string.match(kept[3], '^(%d+) %d+$')
-if not whole(count) then return damaged(KEYS[1], 'the beats of a ticket are not a number') end
+local count, last, sum = string.match(kept[3] or '', '^(%d+) (%d+) (%d+)$')
+if not whole(count) or tonumber(count) + tonumber(last) ~= tonumber(sum) then
+  return damaged(KEYS[1], 'the beats of a ticket are not a number, a time and their sum')
+end
 -- A full server refuses HSET, but not as a second write: a running job must outlive a full server.
 redis.call('HDEL', KEYS[1], 'b:' .. id)
-redis.call('HSET', KEYS[1], 'b:' .. id, string.format('%.0f', tonumber(count) + 1) .. ' ' .. stamp)
+redis.call('HSET', KEYS[1], 'b:' .. id, beats(tonumber(count) + 1))
 remember()
 local shown = answer('alive')
 shown[8] = kept[1]

@@ -54,8 +54,8 @@ if writes then
   redis.call('SADD', KEYS[5], ARGV[12])
 end
 if ARGV[11] ~= '' then
-  settled = '1'
-  redis.call('HSET', KEYS[4], 'settled', '1')
+  settled = mark
+  redis.call('HSET', KEYS[4], 'settled', mark)
 end
 remember()
 for i = at, #ARGV do redis.call('PUBLISH', ARGV[13] .. ARGV[i], '') end

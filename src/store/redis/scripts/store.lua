@@ -39,17 +39,24 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local stamp = string.format('%.0f', now)
 
+-- A ticket's beats: how many, when the last one came, and the sum of both. A flipped digit of either would make a living
+-- holder look as if it had been quiet for days.
+local function beats(count)
+  return string.format('%.0f %.0f %.0f', count, now, count + now)
+end
+
+-- `settled` is the mark that somebody has waited out, or nothing: no flipped digit makes a memory sure.
 local record = redis.call('HMGET', KEYS[4], 'epoch', 'mark', 'settled', 'max_ttl_ms', 'carried')
 local mark, settled, carried = record[2], record[3], record[5]
 local unwritten = nil
 if redis.call('EXISTS', KEYS[4]) == 0 then
-  mark, settled, carried = ARGV[1], '0', '0'
+  mark, settled, carried = ARGV[1], '', '0'
   unwritten = true
 else
   for i = 1, 5 do
     if not record[i] then return damaged(KEYS[4], 'a field is missing') end
   end
-  if (settled ~= '0' and settled ~= '1') or not whole(record[4]) or mark == '' then
+  if (settled ~= '' and settled ~= mark) or not whole(record[4]) or mark == '' then
     return damaged(KEYS[4], 'a field is not what it should be')
   end
   if record[4] ~= ARGV[2] then
@@ -57,7 +64,7 @@ else
   end
   if record[1] ~= epoch then
     -- Carried into a new life: what it lost of the old one, nobody knows.
-    mark, settled, carried = ARGV[1], '0', '1'
+    mark, settled, carried = ARGV[1], '', '1'
     unwritten = true
   end
 end
@@ -85,6 +92,6 @@ end
 -- What every answer begins with.
 local function answer(kind)
   local shown = { kind, stamp, epoch, mark, settled, '-1', carried }
-  if settled == '0' then shown[6] = proof() end
+  if settled == '' then shown[6] = proof() end
   return shown
 end

@@ -13,7 +13,7 @@ if not known then
   local order = string.format('%.0f', at - tonumber(ARGV[7]))
   local number = string.format('%016.0f', tonumber(seq) + 1)
   redis.call('HSET', KEYS[1], 'seq', string.format('%.0f', tonumber(seq) + 1), 'last', string.format('%.0f', at),
-    't:' .. id, ARGV[6], 's:' .. id, number .. ' ' .. order .. ' ' .. string.format('%.0f', at), 'b:' .. id, '0 ' .. stamp)
+    't:' .. id, ARGV[6], 's:' .. id, number .. ' ' .. order .. ' ' .. string.format('%.0f', at), 'b:' .. id, beats(0))
   redis.call('ZADD', KEYS[2], order, number .. ':' .. id)
   redis.call('SADD', KEYS[5], ARGV[8])
 end
