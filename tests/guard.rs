@@ -137,7 +137,7 @@ fn the_lock_is_kept_while_a_process_can_not_be_killed() {
 fn stragglers_are_waited_for_under_the_lease() {
     let mut guard = running(Stragglers::Wait);
     assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(3))), at(1.0)), [Order::CountLeftBehind]);
-    assert_eq!(guard.handle(Event::LeftBehind(vec![9]), at(1.0)), [Order::Say(Saying::LeftBehind(vec![9]))]);
+    assert_eq!(guard.handle(Event::LeftBehind(vec![9]), at(1.0)), [Order::Say(Saying::Lingers(vec![9]))]);
     assert_eq!(guard.wake_at(), at(4.9));
     assert_eq!(guard.handle(Event::Job(Job::Alone), at(2.0)), [Order::Leave]);
     let mut lapsing = running(Stragglers::Wait);

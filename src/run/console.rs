@@ -58,8 +58,13 @@ impl Console {
                 self.lock,
                 numbers(&pids)
             )),
+            Saying::Lingers(pids) => self.note(&format!(
+                "{}: the job left processes behind ({}); the lock is kept until they are gone (--stragglers wait)",
+                self.lock,
+                numbers(&pids)
+            )),
             Saying::Unreleased(trouble) => self.note(&format!(
-                "{}: the job is done, but the lock could not be given back and stays until its lease ends: {trouble}",
+                "{}: the job is done, but the lock could not be given back; it comes free by itself, on a server when its lease ends: {trouble}",
                 self.lock
             )),
             Saying::Lost(reason) => self.error(&format!("lost {}: {}; stopping the job", self.lock, self.reason(reason))),

@@ -271,6 +271,7 @@ impl Guard {
         match self.state {
             State::Lingering if pids.is_empty() => self.release_now(),
             _ if pids.is_empty() => Vec::new(),
+            State::Lingering => vec![Order::Say(Saying::Lingers(pids))],
             _ => vec![Order::Say(Saying::LeftBehind(pids))],
         }
     }

@@ -91,7 +91,10 @@ pub enum Saying {
     TooLate(Duration),
     Trouble(String),
     Recovered,
+    /// These run on without the lock.
     LeftBehind(Vec<i32>),
+    /// The lock is kept until these are gone.
+    Lingers(Vec<i32>),
     Unkillable(Vec<i32>),
     Unreleased(String),
     Unavailable(String, IfUnavailable),
