@@ -56,6 +56,8 @@ enum Command {
     },
     /// Switch each safety rule off in turn and look for a seed that shows it (needs the feature `mutants`)
     Mutants {
+        /// These alone; all that is simulated where none is named
+        mutants: Vec<String>,
         #[arg(long, default_value_t = 10_000)]
         most: u64,
     },
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
             differ.is_empty()
         }
         #[cfg(feature = "mutants")]
-        Some(Command::Mutants { most }) => runs::hunt(most),
+        Some(Command::Mutants { mutants, most }) => runs::hunt(&mutants, most),
         #[cfg(not(feature = "mutants"))]
         Some(Command::Mutants { .. }) => {
             eprintln!("this build has no mutants: use tests/prove mutants");

@@ -51,6 +51,8 @@ pub struct Caller {
     /// The main thread is busy starting the job: what it hears meanwhile.
     pub(super) launching: Option<Vec<Heard>>,
     pub job: Option<Job>,
+    /// When its job was started.
+    pub launched: Time,
     /// When something last touched it that its place in the queue or its lease may have suffered from.
     pub disturbed: Time,
     /// When its host last went on after standing still.
@@ -130,6 +132,7 @@ impl Caller {
             ended_well: false,
             launching: None,
             job: None,
+            launched: 0,
             disturbed: 0,
             thawed: 0,
             began: out.now,

@@ -14,7 +14,7 @@ impl World {
             return;
         }
         self.out.judge.faults += 1;
-        let victim = living[self.out.rng.usize(0..living.len())];
+        let victim = self.aim().unwrap_or_else(|| living[self.out.rng.usize(0..living.len())]);
         let ttl = nanos(self.callers[victim].timing.ttl);
         let span = match self.out.rng.u32(0..3) {
             0 => self.out.span(MS, ttl / 4),
@@ -35,6 +35,15 @@ impl World {
             20 => self.set_clocks_wrong(),
             _ => self.hurt_server(span),
         }
+    }
+
+    /// Whose job started last, in some worlds.
+    fn aim(&mut self) -> Option<usize> {
+        if !self.out.scenario.aimed || self.out.rng.bool() {
+            return None;
+        }
+        let jobs = self.callers.iter().filter(|caller| !caller.gone && caller.job.is_some());
+        jobs.max_by_key(|caller| caller.launched).map(|caller| caller.number)
     }
 
     fn stop(&mut self, victim: usize, worker: bool, sentry: bool, span: Time) {

@@ -86,6 +86,7 @@ impl Caller {
 
     pub(super) fn launch(&mut self, fence: u64, out: &mut Outside) {
         out.note(self.number, "starts its job", fence);
+        self.launched = out.now;
         let longest = nanos(out.scenario.longest_job);
         let span = if out.rng.bool() { out.span(MS, 500 * MS) } else { out.span(MS, longest) };
         self.job = Some(Job { obeys: out.rng.u32(0..3) > 0, daemons: out.rng.u32(0..3) == 0, doomed: false });

@@ -96,11 +96,12 @@ pub fn replayed(from: u64, count: u64) -> Vec<u64> {
 
 /// For each mutant the first seed that shows it; false if one survives.
 #[cfg(feature = "mutants")]
-pub fn hunt(most: u64) -> bool {
+pub fn hunt(wanted: &[String], most: u64) -> bool {
     use vaultlock::mutant::{Mutant, choose};
 
     let mut all_caught = true;
-    for mutant in Mutant::ALL.iter().copied().filter(|mutant| is_simulated(*mutant)) {
+    let is_wanted = |mutant: &Mutant| wanted.is_empty() || wanted.iter().any(|word| word == mutant.word());
+    for mutant in Mutant::ALL.iter().copied().filter(|mutant| is_simulated(*mutant)).filter(is_wanted) {
         let start = Instant::now();
         choose(Some(mutant));
         let first = Mutex::new(None);

@@ -26,6 +26,10 @@ pub struct Scenario {
     pub lost: u32,
     pub late: u32,
     pub wakes_lost: u32,
+    /// Answers to tickets and commits lost: what was done, and its author never heard of.
+    pub unheard: u32,
+    /// Whether half of all faults hit whose job has just started.
+    pub aimed: bool,
     /// Trees that take nearly all the time to die that the ladder leaves them.
     pub slow_kills: u32,
     /// Whether the server mostly fails over, to a replica that lags behind.
@@ -47,6 +51,7 @@ impl Scenario {
         let calm = rng.u32(0..10) == 0;
         let rough = rng.bool() && !calm;
         let storm = rough && rng.u32(0..4) == 0;
+        let aimed = !calm && rng.u32(0..6) == 0;
         Scenario {
             liveness: if rng.bool() { Liveness::Beats } else { Liveness::Leases },
             max_ttl: longest,
@@ -59,6 +64,8 @@ impl Scenario {
             fault_every: (!calm).then(|| longest / rng.u32(2..8)),
             lost: [10, 150][usize::from(storm)] * u32::from(rough),
             late: [20, 80][usize::from(storm)] * u32::from(rough),
+            unheard: if aimed { 350 } else { 0 },
+            aimed,
             slow_kills: if storm { 600 } else { 150 },
             wakes_lost: if rough { 100 } else { 0 },
             fails_over: rng.u32(0..6) == 0,

@@ -1,6 +1,7 @@
 //! One world: it draws a scenario from its seed, lets it run, puts everything right, and waits for the end.
 
 use fastrand::Rng;
+use vaultlock::session::words::Request;
 use vaultlock::time::Wall;
 use vaultlock::timing;
 
@@ -163,6 +164,7 @@ impl World {
             return;
         }
         let (lock, joined) = (message.lock, message.ticket.id.clone());
+        let unheard = matches!(message.request, Request::Take | Request::Commit(_)) && self.out.chance(self.out.scenario.unheard);
         let served = self.server.serve(message, &mut self.out);
         if let Some(entered) = served.entered {
             self.judge_order(lock, caller, &joined, &entered);
@@ -181,7 +183,7 @@ impl World {
         let Ok(answer) = served.answer else { return };
         let shown: Wall = self.out.server_clock.wall(self.out.now);
         let asker = &mut self.callers[caller];
-        if asker.line.down_cut || self.out.chance(self.out.scenario.lost) {
+        if unheard || asker.line.down_cut || self.out.chance(self.out.scenario.lost) {
             asker.lost_one(self.out.now);
             // The line breaks with the answer on it, or is silent until the asker's patience ends.
             let breaks = self.out.span(0, 2 * nanos(asker.timing.request));
