@@ -95,12 +95,8 @@ impl Server {
                 }
                 if matches!(outcome, Outcome::Done(_)) {
                     for (dropped, renewed) in commit.drop.iter().zip(renewed).filter(|(dropped, _)| **dropped != id) {
-                        let listed = before.ticket(dropped);
-                        let (Some(renewed), Some(listed)) = (renewed, listed) else { continue };
-                        if at.tick.since(renewed) < listed.ticket.ttl() {
-                            let what = format!("{dropped:?} is swept {:?} after its last beat", at.tick.since(renewed));
-                            out.judge.accuse(out.now, Wrong::SelfService, what);
-                        }
+                        let quiet = renewed.map_or(Duration::MAX, |renewed| at.tick.since(renewed));
+                        self.judge_sweep(dropped, quiet, &before, out);
                     }
                 }
                 Answer::Outcome(outcome)
@@ -118,6 +114,17 @@ impl Server {
         let step = out.server_clock.wrong_by() - self.life.1;
         let ahead = Duration::from_millis(step.unsigned_abs());
         *quiet = if step > 0 { *quiet + ahead } else { quiet.saturating_sub(ahead) };
+    }
+
+    /// Nobody is swept before its ttl has passed since its last beat. A ticket may look younger than its claim: the late twin
+    /// of the request for it makes a ghost in a store that was flushed since.
+    fn judge_sweep(&self, swept: &Id, quiet: Duration, before: &View, out: &mut Outside) {
+        let (Some(listed), Some(heard)) = (before.ticket(swept), self.served.get(swept)) else { return };
+        let quiet = quiet.max(Duration::from_nanos(out.now - heard));
+        if quiet < listed.ticket.ttl() {
+            let what = format!("{} is swept {quiet:?} after its last beat", listed.ticket.who.label);
+            out.judge.accuse(out.now, Wrong::SelfService, what);
+        }
     }
 
     fn judge_commit(
