@@ -8,7 +8,7 @@ use crate::stage::{Stage, stays};
 use crate::support::proxy::Proxy;
 use crate::support::redis::Server;
 
-fn commands(server: &Server) -> u64 {
+pub fn commands(server: &Server) -> u64 {
     let info = server.ask(&["INFO", "commandstats"]);
     let calls = info.lines().filter_map(|line| {
         let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;

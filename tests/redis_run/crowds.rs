@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cost::commands;
+use crate::log::now;
 use crate::stage::{Running, Stage};
 use crate::support::redis::Server;
 
@@ -71,4 +73,39 @@ fn of_fifty_that_will_not_wait_one_runs_and_the_others_leave_at_once() {
     codes.sort_unstable();
     assert_eq!((codes[0], codes[1], codes[49]), (0, 75, 75));
     assert_eq!(stage.text("ran"), "ran\n");
+}
+
+#[test]
+fn five_hundred_are_served_in_the_order_of_their_tickets() {
+    const CROWD: usize = 500;
+    let server = Server::start();
+    let stage = Stage::on(format!("{}?max_ttl=30s&fresh=true", server.url()));
+    let holder = stage.hold(&["--ttl", "30s"], &[]);
+    let start = |number: usize| {
+        let label = number.to_string();
+        let words = ["run", "--ttl", "30s", "--label", &label, "x", "--", "sh", "-c", "echo $0 >> $F/order", &label];
+        stage.start(stage.command(&words))
+    };
+    let waiters: Vec<Running> = (0..CROWD).map(start).collect();
+    let queue = server.ask(&["KEYS", "*:queue"]);
+    let lock = queue.strip_suffix(":queue").expect("one lock's queue");
+    crate::stage::wait_for("all to queue", || server.ask(&["ZCARD", &queue]) == CROWD.to_string());
+    // One append a join, the holder's with them, however often somebody asked.
+    assert_eq!(server.ask(&["HGET", lock, "seq"]), (CROWD + 1).to_string());
+    let label = |member: &str| {
+        let ticket = server.ask(&["HGET", lock, &format!("t:{}", member.split_once(':').unwrap().1)]);
+        let ticket: serde_json::Value = serde_json::from_str(&ticket).unwrap();
+        ticket["who"]["label"].as_str().unwrap().to_owned()
+    };
+    let labels: Vec<String> = server.ask(&["ZRANGE", &queue, "0", "-1"]).split(' ').map(label).collect();
+    let (before, from) = (commands(&server), now());
+    stage.let_go();
+    holder.end().was_silent(0);
+    for waiter in waiters {
+        waiter.end().was_silent(0);
+    }
+    let (asked, beats) = ((commands(&server) - before) as f64, (now() - from) / 6.0);
+    println!("    500 hand-overs: {:.2} commands each with beats, {beats:.1} beats long", asked / CROWD as f64);
+    assert!(asked <= CROWD as f64 * (6.0 + beats + 1.0), "{asked}");
+    assert_eq!(stage.text("order").lines().collect::<Vec<&str>>(), labels);
 }
