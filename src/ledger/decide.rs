@@ -166,7 +166,7 @@ fn waiters_ahead<'a>(view: &'a View, mine: &Listed, watched: &Watched, now: Tick
     (Ahead { count: listed.len() + unlisted, listed }, dead)
 }
 
-fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gone: &[&Listed]) -> Commit {
+pub(super) fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gone: &[&Listed]) -> Commit {
     let ticket = &mine.ticket;
     let fence = next_fence(view, me);
     let mut ledger = view.ledger.clone();

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod commit;
 pub mod decide;
 pub mod fence;
+pub mod straight;
 pub mod view;
 pub mod watched;
 
@@ -21,6 +22,7 @@ use crate::time::Wall;
 
 pub use commit::{Commit, Guard};
 pub use decide::{Decision, Me, Why, decide};
+pub use straight::{Form, Straight};
 pub use view::{Life, Listed, Memory, View};
 pub use watched::Watched;
 

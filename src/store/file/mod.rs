@@ -23,7 +23,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Ticket, View, view::LISTED};
+use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Straight, Ticket, View, view::LISTED};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
@@ -89,6 +89,11 @@ impl Store for FileStore {
             let _ = self.lock(lock)?.tickets.drop_all(std::slice::from_ref(&ticket.id));
         }
         taken
+    }
+
+    /// A rename and a link are two steps whatever is done.
+    fn enter(&mut self, lock: &Name, ticket: &Ticket, _straight: &Straight) -> Result<View, Error> {
+        self.take(lock, ticket)
     }
 
     fn beat(&mut self, lock: &Name, id: &Id, _with: &[Id]) -> Result<Beat, Error> {

@@ -43,7 +43,7 @@ use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;
 use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms};
 use crate::ledger::codec::{LONGEST, sealed, write_ledger, write_ticket};
-use crate::ledger::{Commit, Guard, Id, Ticket, View};
+use crate::ledger::{Commit, Form, Guard, Id, Straight, Ticket, View};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
@@ -164,6 +164,21 @@ impl Redis {
         }
     }
 
+    /// Appends a ticket; `straight` is what the script needs to let it in at once.
+    fn join(&mut self, lock: &Name, ticket: &Ticket, straight: Vec<Vec<u8>>) -> Result<View, Error> {
+        let lead = ticket.lead_ms.clamp(-FURTHEST_LEAD, FURTHEST_LEAD);
+        let mut args = vec![
+            bytes(ticket.id.as_str()),
+            bytes(write_ticket(ticket)),
+            bytes(lead.to_string()),
+            bytes(lock.as_str()),
+            bytes(MOST_WAITERS.to_string()),
+        ];
+        args.extend(straight);
+        let answer = self.run(&TAKE, lock, &args)?;
+        self.seen(answer, lock, Some(&ticket.id))
+    }
+
     fn seen(&mut self, answer: Answer, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
         let key = answer.key.clone();
         let view = self.reply(answer, lock, &key).view(id)?;
@@ -186,16 +201,12 @@ impl Store for Redis {
     }
 
     fn take(&mut self, lock: &Name, ticket: &Ticket) -> Result<View, Error> {
-        let lead = ticket.lead_ms.clamp(-FURTHEST_LEAD, FURTHEST_LEAD);
-        let args = [
-            bytes(ticket.id.as_str()),
-            bytes(write_ticket(ticket)),
-            bytes(lead.to_string()),
-            bytes(lock.as_str()),
-            bytes(MOST_WAITERS.to_string()),
-        ];
-        let answer = self.run(&TAKE, lock, &args)?;
-        self.seen(answer, lock, Some(&ticket.id))
+        self.join(lock, ticket, Vec::new())
+    }
+
+    fn enter(&mut self, lock: &Name, ticket: &Ticket, straight: &Straight) -> Result<View, Error> {
+        let form = Form::of(lock.as_str(), ticket, straight.wall);
+        self.join(lock, ticket, form.map(|form| straight_args(form, straight)).unwrap_or_default())
     }
 
     fn beat(&mut self, lock: &Name, id: &Id, with: &[Id]) -> Result<Beat, Error> {
@@ -270,6 +281,11 @@ struct Answer {
 fn ask_one(line: &mut Connection, address: &Address, command: Cmd, budget: Budget) -> Result<Value, Error> {
     let mut replies = line.ask(address, &[command], budget)?;
     replies.pop().ok_or_else(|| refusal::stranger(address))
+}
+
+fn straight_args(form: Form, straight: &Straight) -> Vec<Vec<u8>> {
+    let numbers = [straight.remembered, straight.wall.0, form.leap_ms, form.far_behind_ms, form.most];
+    [form.at_rest, form.entered].into_iter().chain(numbers.map(|number| number.to_string())).map(bytes).collect()
 }
 
 fn commit_args(lock: &Name, id: &Id, commit: &Commit, channels: String) -> Result<Vec<Vec<u8>>, Error> {
