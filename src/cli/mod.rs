@@ -2,6 +2,7 @@
 
 pub mod args;
 mod later;
+mod plain;
 mod plan;
 mod status;
 
@@ -19,7 +20,7 @@ use args::{Args, Verb};
 /// # Errors
 /// A chain of lower-case fragments that ends in what to do, and the code to end with.
 pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
-    let args = match Args::try_parse_from(&words) {
+    let args = match plain::read(&words).map_or_else(|| Args::try_parse_from(&words), Ok) {
         Ok(args) => args,
         Err(error) => return later::explain(error),
     };

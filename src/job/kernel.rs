@@ -1,7 +1,7 @@
 //! The bare kernel calls: those nix has not, and those that must not allocate because they run after a fork.
 
 use std::io;
-use std::mem::zeroed;
+use std::mem::{MaybeUninit, zeroed};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, pid_t, sigset_t};
@@ -11,7 +11,7 @@ use crate::mutant::{self, Mutant};
 use crate::time::{Clock, Tick};
 
 /// The way from clone to exec calls nothing deep.
-const BORROWED_STACK: usize = 32 * 1024;
+const BORROWED_STACK: usize = 16 * 1024;
 
 /// The result of a call that says -1 for "see errno".
 pub(super) fn check(result: c_int) -> io::Result<c_int> {
@@ -57,7 +57,8 @@ pub(super) fn vfork<F: FnMut()>(run: &mut F) -> io::Result<pid_t> {
         unsafe { (*run.cast::<F>())() };
         127
     }
-    let mut stack = vec![0u128; BORROWED_STACK / size_of::<u128>()];
+    // On this thread's own stack, whose pages are there: a heap would first have to grow by these.
+    let mut stack = [const { MaybeUninit::<u128>::uninit() }; BORROWED_STACK / size_of::<u128>()];
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack's end is aligned to 16 bytes; stack and `run` outlive the child's use of them, because this call
     // returns only when the child has left this memory. All our signals are blocked, so no handler runs on it.
@@ -240,6 +241,17 @@ pub(super) fn reap(whom: Whom) -> Option<Change> {
 /// Waits for a child's death and reaps it; None when there is no such child.
 pub(super) fn await_death(whom: Whom) -> Option<Change> {
     wait(whom, libc::WEXITED)
+}
+
+/// Whether any child of this process is alive. All of them at one moment, and who dies leaves its own to us in that same
+/// moment: if none is, nobody below us lives.
+pub(super) fn has_living_children() -> bool {
+    // SAFETY: all zeroes is a valid siginfo_t; waitid fills it. Who is dead can't stop and is no child to wait for here.
+    unsafe {
+        let mut info: libc::siginfo_t = zeroed();
+        let none = libc::waitid(libc::P_ALL, 0, &mut info, libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT) == -1;
+        !(none && errno() == libc::ECHILD)
+    }
 }
 
 /// Whether this process has children at all, dead or alive.

@@ -9,11 +9,12 @@
 //! page.rs holds the words P and W share (the deadline above all), wire.rs what they tell each other. program.rs and
 //! child.rs are J before its exec, isolate.rs its own PID namespace, ending.rs how W ends it, tree.rs how a process finds and
 //! kills its children. signals.rs is which signals are taken from P and given back to J, terminal.rs who may have the
-//! terminal, entry.rs how the program begins, kernel.rs the bare calls.
+//! terminal, entry.rs how the program begins, heap.rs what of its memory the sentry keeps, kernel.rs the bare calls.
 
 mod child;
 mod ending;
 pub mod entry;
+mod heap;
 mod isolate;
 mod kernel;
 mod page;
@@ -80,6 +81,8 @@ pub fn split(inherited: Signals, clock: Clock, timing: Timing, stop: Signal) -> 
         }
         worker => {
             drop((from_sentry, to_sentry));
+            // SAFETY: the sentry has nothing on the heap, allocates nothing, and never returns to those who do.
+            unsafe { heap::give_back() };
             sentry::stand(sentry::Sentry { page, ladder, stop, terminal, worker, signals, timer, from_worker, to_worker })
         }
     }
