@@ -1,8 +1,9 @@
 //! The bare kernel calls: those nix has not, and those that must not allocate because they run after a fork.
 
 use std::io;
-use std::mem::{MaybeUninit, zeroed};
+use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 
 use libc::{c_int, pid_t, sigset_t};
 
@@ -11,7 +12,7 @@ use crate::mutant::{self, Mutant};
 use crate::time::{Clock, Tick};
 
 /// The way from clone to exec calls nothing deep.
-const BORROWED_STACK: usize = 16 * 1024;
+const BORROWED_STACK: usize = 32 * 1024;
 
 /// The result of a call that says -1 for "see errno".
 pub(super) fn check(result: c_int) -> io::Result<c_int> {
@@ -57,8 +58,10 @@ pub(super) fn vfork<F: FnMut()>(run: &mut F) -> io::Result<pid_t> {
         unsafe { (*run.cast::<F>())() };
         127
     }
-    // On this thread's own stack, whose pages are there: a heap would first have to grow by these.
-    let mut stack = [const { MaybeUninit::<u128>::uninit() }; BORROWED_STACK / size_of::<u128>()];
+    /// Neither on the heap, which would have to grow for it, nor on this thread's stack, which would be touched page by
+    /// page: of this only the pages that are used come into being.
+    static STACK: Mutex<[u128; BORROWED_STACK / size_of::<u128>()]> = Mutex::new([0; BORROWED_STACK / size_of::<u128>()]);
+    let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack's end is aligned to 16 bytes; stack and `run` outlive the child's use of them, because this call
     // returns only when the child has left this memory. All our signals are blocked, so no handler runs on it.
