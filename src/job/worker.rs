@@ -159,6 +159,8 @@ impl Worker {
         let _ = io::stderr().flush();
         if !self.state.sentry_died {
             self.page.set_verdict(verdict);
+            // It wakes up and tidies while this process takes its time to go.
+            self.to_sentry.tell(Message::Over);
             self.wake_sentry();
         }
         if kernel::parent() != self.sentry
