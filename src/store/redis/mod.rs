@@ -23,6 +23,7 @@ mod connection;
 mod dial;
 mod refusal;
 mod reply;
+mod resp;
 mod scripts;
 mod tls;
 mod wake;
@@ -102,11 +103,11 @@ impl Redis {
             command.arg(&mark).arg(self.terms.max_ttl.as_millis() as u64).arg(first).arg(LONGEST).arg(args);
             command
         };
-        let mut reply = ask_one(&mut line, &self.address, command("EVALSHA", &script.digest), budget)?;
+        let mut reply = ask_one(&mut line, &self.address, command("EVALSHA", &script.digest()), budget)?;
         if matches!(&reply, Value::ServerError(error) if error.code() == "NOSCRIPT") {
             // It answered, so it gets its time anew: on a slow line two round trips do not fit into one request's.
             let budget = Budget::new(self.terms.request);
-            reply = ask_one(&mut line, &self.address, command("EVAL", &script.code), budget)?;
+            reply = ask_one(&mut line, &self.address, command("EVAL", &script.code()), budget)?;
         }
         match reply {
             Value::Array(parts) => {
