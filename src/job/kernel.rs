@@ -101,6 +101,12 @@ pub(super) fn become_subreaper() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }
 
+/// Lets others run on this processor first.
+pub(super) fn step_aside() {
+    // SAFETY: takes nothing, can't fail.
+    unsafe { libc::sched_yield() };
+}
+
 /// SIGKILL for this process when the THREAD that forked it is gone.
 pub(super) fn die_with_parent() {
     if mutant::on(Mutant::NoParentDeath) {

@@ -74,12 +74,16 @@ pub fn split(inherited: Signals, clock: Clock, timing: Timing, stop: Signal) -> 
     let timer = kernel::alarm_fd(clock)?;
     let signals = kernel::signal_fd(inherited.taken())?;
     let sentry = kernel::pid();
+    // Without this orphans would go past us to init. Not inherited: the worker becomes one by itself.
+    kernel::become_subreaper()?;
     match kernel::fork()? {
         0 => {
             drop((to_worker, from_worker, timer, signals));
             Worker::begin(worker::Parts { page, ladder, stop, terminal, inherited, sentry, from_sentry, to_sentry })
         }
         worker => {
+            // The worker has the lock to take, and often waits for this very processor.
+            kernel::step_aside();
             drop((from_sentry, to_sentry));
             // SAFETY: the sentry has nothing on the heap, allocates nothing, and never returns to those who do.
             unsafe { heap::give_back() };

@@ -34,10 +34,6 @@ pub(super) struct Sentry {
 
 /// Stands by until the worker has said how to end.
 pub(super) fn stand(sentry: Sentry) -> ! {
-    // Without this orphans would go past us to init; every kernel since 3.4 can.
-    if kernel::become_subreaper().is_err() {
-        sentry.worker_died();
-    }
     // The last signal taken, to tell a Ctrl-C that only the job got from an INT that we were sent ourselves.
     let mut interrupted = 0;
     sentry.watch_deadline(interrupted);
