@@ -3,9 +3,9 @@
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use crate::job::Worker;
 use crate::job::kernel::{self, Change, Whom, kill};
 use crate::job::tree::{self, Round};
-use crate::job::Worker;
 
 impl Worker {
     /// The job's processes other than the job itself that would outlive it now. Only those that are children of the

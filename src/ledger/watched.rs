@@ -10,9 +10,9 @@ use crate::mutant::{self, Mutant};
 use crate::time::Tick;
 use crate::timing;
 
-/// The server's own clock is believed, about a quiet lease or how long it has been up, only with this much to spare: no
-/// ordinary step reaches so far.
-const CLOCK_STEP: Duration = Duration::from_secs(300);
+/// The server's own clock is believed, about a quiet lease or how long it has been up, only with this much to spare: a clock
+/// that is wrong by five minutes either way steps no further.
+const CLOCK_STEP: Duration = Duration::from_secs(600);
 
 /// Observations of one lock, on one clock.
 #[derive(Clone, Debug, Default, PartialEq)]

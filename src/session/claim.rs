@@ -85,7 +85,10 @@ pub(super) enum Phase {
 pub(super) enum Pause {
     Look,
     /// With `look`, what is known will not do to decide then.
-    Rest { until: Tick, look: bool },
+    Rest {
+        until: Tick,
+        look: bool,
+    },
 }
 
 impl Claim {

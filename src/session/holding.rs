@@ -60,7 +60,9 @@ impl Claim {
             Some(Decision::Adopt(commit)) => self.carry_over(commit),
             Some(Decision::Stop(why)) => self.lose(Loss::Stopped(why)),
             Some(Decision::Gone) => self.lose(Loss::Forgotten),
-            Some(Decision::Enter(_) | Decision::Rouse(_) | Decision::Wait { .. }) if mutant::on(Mutant::SweptGoesOn) => self.hold_on(now),
+            Some(Decision::Enter(_) | Decision::Rouse(_) | Decision::Wait { .. }) if mutant::on(Mutant::SweptGoesOn) => {
+                self.hold_on(now)
+            }
             // My ticket is there, but the ledger names me no more.
             Some(Decision::Enter(_) | Decision::Rouse(_) | Decision::Wait { .. }) => self.lose(Loss::Swept),
             None => self.phase = Phase::Holding { beat_at: now, look: true },
