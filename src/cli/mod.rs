@@ -3,6 +3,7 @@
 pub mod args;
 mod later;
 mod plan;
+mod policy;
 mod status;
 
 use std::ffi::OsString;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vaultlock::job::Ladder;
 use vaultlock::ledger::codec::FMT;
-use vaultlock::ledger::{Id, Mode, Ticket, Watched, Who};
+use vaultlock::ledger::{Id, Mode, Policy, Ticket, Watched, Who};
 use vaultlock::run::guard::Guard;
 use vaultlock::run::orders::{Event as Heard, IfUnavailable, Stragglers};
 use vaultlock::session::Claim;
@@ -284,6 +284,7 @@ fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {
         slots: out.scenario.slots,
         priority: 0,
         lead_ms: 0,
+        policy: Policy::default(),
         ttl_ms: ttl.as_millis() as u64,
         who: Who { label: format!("caller {number}"), host: "simulated".to_owned(), pid: number as u32 },
     }
