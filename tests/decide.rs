@@ -366,7 +366,7 @@ fn show(decision: &Decision) -> String {
                 Why::Queued => "queued",
                 Why::Unsure => "unsure",
                 Why::Kept(_) => "kept",
-                Why::Rated(_) => "rated",
+                Why::Rated { .. } => "rated",
                 Why::Full(_) => "full",
             };
             match until {

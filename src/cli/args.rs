@@ -37,7 +37,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Hold the lock while a command runs
-    Run(Run),
+    Run(Box<Run>),
     /// Show who holds locks and who waits
     Status(Status),
     /// Print a completion script

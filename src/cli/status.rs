@@ -139,7 +139,11 @@ impl HolderRow {
             fence: holder.fence,
             mode: holder.mode,
             priority: holder.priority,
-            effective_priority: view.waiters().map(|listed| listed.ticket.priority).fold(holder.priority, i32::max),
+            effective_priority: view
+                .waiters()
+                .filter(|listed| listed.life != Life::Dead)
+                .map(|listed| listed.ticket.priority)
+                .fold(holder.priority, i32::max),
             asked_to_stop: view.ledger.stops.iter().find(|stop| stop.id == holder.id).map(|stop| stop.why),
             label: holder.who.label.clone(),
             host: holder.who.host.clone(),

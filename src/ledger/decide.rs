@@ -56,8 +56,8 @@ pub enum Why {
     Unsure,
     /// What room there is is kept for others.
     Kept(Keep),
-    /// As many have been let in as this rate allows.
-    Rated(Rate),
+    /// As many have been let in as this rate allows; the next is due then, on the store's clock.
+    Rated { rate: Rate, at: Wall },
     /// So many wait already.
     Full(usize),
 }
@@ -65,7 +65,8 @@ pub enum Why {
 /// Decides for `me`. `watched` must have looked at this very view.
 pub fn decide(view: &View, me: &Me, watched: &Watched, now: Tick) -> Decision {
     let id = &me.ticket.id;
-    if let Some(stop) = view.ledger.stops.iter().find(|stop| stop.id == *id) {
+    let obeys = |why: StopReason| why != StopReason::Superseded || !mutant::on(Mutant::SupersededStays);
+    if let Some(stop) = view.ledger.stops.iter().find(|stop| stop.id == *id && obeys(stop.why)) {
         return Decision::Stop(stop.why);
     }
     let Some(mine) = view.living(id) else { return Decision::Gone };
@@ -76,7 +77,7 @@ pub fn decide(view: &View, me: &Me, watched: &Watched, now: Tick) -> Decision {
             Decision::Adopt(enter::adopt(view, me))
         };
     }
-    if stops::is_superseded(view, mine) && !mutant::on(Mutant::SupersededStays) {
+    if stops::is_superseded(view, mine) && obeys(StopReason::Superseded) {
         return Decision::Stop(StopReason::Superseded);
     }
     let decision = queue(view, me, mine, watched, now);
@@ -117,7 +118,8 @@ fn queue(view: &View, me: &Me, mine: &Listed, watched: &Watched, now: Tick) -> D
     if let Some((at, rate)) = due {
         // One alone looks when it is due: those behind it have time until their beat.
         let until = if ahead.is_empty() { at } else { Tick::NEVER };
-        return Decision::Wait { until, why: Why::Rated(rate) };
+        let due = watched.store_now(view, now).0.saturating_add(now.until(at).as_millis() as u64);
+        return Decision::Wait { until, why: Why::Rated { rate, at: Wall(due) } };
     }
     match ahead.wait_for(view, watched, now) {
         Some(not_yet) if !mutant::on(Mutant::Barge) => not_yet,

@@ -69,6 +69,7 @@ pub(super) fn adopt(view: &View, me: &Me) -> Commit {
     let mut ledger = view.ledger.clone();
     ledger.version += 1;
     ledger.epoch = view.epoch.clone();
+    forget_done(&mut ledger, view, &[]);
     // With the epoch goes the sign that grants may have been lost: the leap must not be lost with it.
     if !mutant::on(Mutant::NoLeapOnAdopt) {
         ledger.fence = next_fence(view, me);

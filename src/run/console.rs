@@ -222,10 +222,8 @@ fn obstacle(why: &Why, standing: &Standing, now: Wall) -> String {
             let kept = if keep.slots == 1 { "1 slot is".to_owned() } else { format!("{} slots are", keep.slots) };
             format!("{kept} kept for priority {} and above; the others are {}", keep.priority, held_by(holders, now))
         }
-        Why::Rated(rate) => {
-            let due = Clock::Boottime.now().until(standing.until);
-            let next = if standing.until == Tick::NEVER { String::new() } else { format!("; the next is due in {}", span(due)) };
-            format!("the rate is {} in {}{next}", rate.grants, span(rate.per()))
+        Why::Rated { rate, at } => {
+            format!("the rate is {} in {}; the next is due in {}", rate.grants, span(rate.per()), span(at.since(now)))
         }
         Why::Full(waiting) => format!("{waiting} wait already (--max-waiters), {}", held_by(holders, now)),
         Why::Held | Why::Queued | Why::Unsure => held_by(holders, now),

@@ -277,7 +277,7 @@ fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {
     let mut random = [0; 16];
     random[..8].copy_from_slice(&out.rng.u64(..).to_be_bytes());
     random[8..].copy_from_slice(&(number as u64).to_be_bytes());
-    Ticket {
+    let mut ticket = Ticket {
         fmt: FMT,
         id: Id::from_random(random),
         mode: Mode::Exclusive,
@@ -287,5 +287,9 @@ fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {
         policy: Policy::default(),
         ttl_ms: ttl.as_millis() as u64,
         who: Who { label: format!("caller {number}"), host: "simulated".to_owned(), pid: number as u32 },
+    };
+    if let Some(mix) = out.scenario.mix.clone() {
+        mix.give(&mut ticket, &mut out.rng);
     }
+    ticket
 }
