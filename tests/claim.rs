@@ -5,7 +5,8 @@ pub mod support;
 use std::time::Duration;
 
 use support::claims::{lock, ticket};
-use vaultlock::ledger::{Ticket, Watched};
+use vaultlock::ledger::policy::Supersede;
+use vaultlock::ledger::{Policy, StopReason, Ticket, Watched};
 use vaultlock::session::words::{Answer, Request, Step};
 use vaultlock::session::{Claim, Ending, Loss, News};
 use vaultlock::store::memory::{MemoryServer, MemoryStore};
@@ -387,4 +388,48 @@ fn a_conflict_is_decided_anew() {
     slow.answer(Ok(outcome), 0.0);
     slow.settle();
     assert_eq!(slow.granted(), None, "another life of the store: to be waited out");
+}
+
+/// Let in, but too late to start anything without a fresh beat; by then somebody more urgent has asked it to stop.
+#[test]
+fn one_that_is_preempted_before_its_job_began_gives_the_lock_back_and_queues_again() {
+    let server = server();
+    let mut scene = Scene::new(&server, ticket("a"), Tick::NEVER);
+    for after in [0.0, 25.0] {
+        let request = scene.request();
+        let answer = scene.carry_out(&request);
+        scene.answer(Ok(answer), after);
+    }
+    assert_eq!(scene.granted(), None);
+    let policy = Policy { preempt: true, ..Policy::default() };
+    let mut urgent = Scene::new(&server, Ticket { priority: 1, policy, ..ticket("b") }, Tick::NEVER);
+    urgent.settle();
+    scene.settle();
+    assert_eq!((scene.granted(), scene.news.iter().filter(|news| matches!(news, News::Lost(_))).count()), (None, 0));
+    let view = server.connect().view(&lock("x"), None).unwrap();
+    assert_eq!((view.ledger.holders.len(), view.ledger.stops.len(), view.waiting), (0, 0, 2), "{view:?}");
+    urgent.now = urgent.now + Duration::from_secs(1);
+    urgent.claim.woken(urgent.now);
+    urgent.settle();
+    assert!(urgent.granted().is_some());
+}
+
+#[test]
+fn a_superseded_waiter_withdraws_and_says_so() {
+    let server = server();
+    let of = |label: &str, supersede| Ticket {
+        policy: Policy { group: Some("g".into()), supersede, ..Policy::default() },
+        ..ticket(label)
+    };
+    let mut holder = Scene::new(&server, ticket("a"), Tick::NEVER);
+    let mut old = Scene::new(&server, of("b", None), Tick::NEVER);
+    let mut new = Scene::new(&server, of("c", Some(Supersede::Waiting)), Tick::NEVER);
+    holder.settle();
+    old.settle();
+    new.settle();
+    old.now = old.now + Duration::from_secs(1);
+    old.claim.woken(old.now);
+    assert!(matches!(old.rest(), Step::End(Ending::Stopped(StopReason::Superseded))));
+    let view = server.connect().view(&lock("x"), None).unwrap();
+    assert_eq!((view.ledger.stops.len(), view.waiting), (0, 1), "{view:?}");
 }

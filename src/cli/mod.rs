@@ -4,6 +4,7 @@ pub mod args;
 mod later;
 mod plain;
 mod plan;
+mod policy;
 mod status;
 
 use std::ffi::OsString;
@@ -25,7 +26,7 @@ pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
         Err(error) => return later::explain(error),
     };
     match args.verb {
-        Verb::Run(typed) => run(typed, &args.global, &words),
+        Verb::Run(typed) => run(*typed, &args.global, &words),
         Verb::Status(typed) => status::status(&typed, &args.global),
         Verb::Completions { shell } => completions(shell),
     }

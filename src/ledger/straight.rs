@@ -5,7 +5,7 @@
 //! [`super::decide`], which would let the ticket into a plain lock with the same ledger.
 
 use super::codec::write_ledger;
-use super::decide::enter;
+use super::enter::enter;
 use super::{Commit, Ledger, Life, Listed, Me, Memory, Ticket, View, fence};
 use crate::mutant::{self, Mutant};
 use crate::time::Wall;
@@ -23,10 +23,11 @@ impl Straight {
     /// The commit that lets `ticket` in, if the view shows a plain lock with this ticket alone in its queue.
     pub fn commit(&self, view: &View, ticket: &Ticket) -> Option<Commit> {
         let at_rest = at_rest(&view.ledger.name, view.ledger.version, &view.epoch, view.ledger.fence);
-        let plain = view.memory == Memory::Intact && view.ledger == at_rest && view.waiting == 1;
+        // A rule that the ticket alone brings along is for `decide` too.
+        let plain = view.memory == Memory::Intact && view.ledger == at_rest && view.waiting == 1 && ticket.policy.is_none();
         let mine = view.living(&ticket.id).filter(|_| plain)?;
-        let me = Me { ticket: ticket.clone(), remembered: self.remembered, wall: self.wall };
-        Some(enter(view, &me, mine, &[], &[]))
+        let me = Me { ticket: ticket.clone(), remembered: self.remembered, wall: self.wall, joining: true };
+        Some(enter(view, &me, mine, &[], &[], view.now))
     }
 }
 

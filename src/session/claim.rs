@@ -61,8 +61,8 @@ pub(super) enum Phase {
     },
     /// In the queue: to look, or to wait until then.
     Waiting(Pause),
-    /// The commit that was decided on is to be sent: it lets me in, carries my holding over to a new life of the store, or
-    /// rouses those before me.
+    /// The commit that was decided on is to be sent: it lets me in, carries my holding over to a new life of the store, rouses
+    /// those before me, or asks others to end.
     Committing(Commit),
     /// Among the holders; the next beat is due then. `look`: the ledger changed, so view it first.
     Holding {
@@ -248,7 +248,8 @@ impl Claim {
     }
 
     pub(super) fn decide(&self, now: Tick, wall: Wall) -> Option<Decision> {
-        let me = Me { ticket: self.ticket.clone(), remembered: self.remembered, wall };
+        let joining = matches!(self.phase, Phase::Joining { .. });
+        let me = Me { ticket: self.ticket.clone(), remembered: self.remembered, wall, joining };
         self.view.as_ref().map(|view| decide(view, &me, &self.watched, now))
     }
 
@@ -259,8 +260,8 @@ impl Claim {
         }
         match decision {
             None => self.phase = Phase::Waiting(Pause::Look),
-            Some(D::Enter(_)) if self.paused => self.rest(now, Why::Queued, Tick::NEVER),
-            Some(D::Enter(commit)) => self.phase = Phase::Committing(commit),
+            Some(D::Enter(_) | D::AskToStop(_)) if self.paused => self.rest(now, Why::Queued, Tick::NEVER),
+            Some(D::Enter(commit) | D::AskToStop(commit)) => self.phase = Phase::Committing(commit),
             Some(D::Rouse(commit)) => {
                 self.watched.rouse();
                 self.phase = Phase::Committing(commit);
@@ -268,6 +269,10 @@ impl Claim {
             Some(D::Adopt(commit)) => self.carry_over(commit),
             Some(D::Hold { fence }) => self.let_in(now, fence),
             Some(D::Wait { until, why }) => self.rest(now, why, until),
+            Some(D::Full { waiting }) => {
+                self.ending = Some(Ending::Busy(self.standing(Why::Full(waiting), now)));
+                self.leave(now);
+            }
             Some(D::Stop(why)) => {
                 self.ending = Some(Ending::Stopped(why));
                 self.leave(now);

@@ -68,7 +68,7 @@ pub enum Loss {
 pub enum Ending {
     /// Given back, or never held.
     Left,
-    /// Not let in within its patience.
+    /// Not let in within its patience, or not ready to wait behind so many.
     Busy(Option<Standing>),
     /// Asked to end while it waited.
     Stopped(StopReason),

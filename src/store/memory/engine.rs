@@ -76,7 +76,7 @@ impl Engine {
         if !entry.knows(&ticket.id) {
             entry.seq += 1;
             entry.last = entry.last.max(at.wall);
-            let order = entry.last.0 as i64 - ticket.lead_ms;
+            let order = (entry.last.0 as i64).saturating_sub(ticket.lead_ms);
             let listed = Listed { ticket: ticket.clone(), order, seq: entry.seq, at: entry.last, life: Life::Alive };
             entry.tickets.insert(ticket.id.clone(), Kept { listed, count: 1, beaten: at.wall, renewed: at.tick });
         }
