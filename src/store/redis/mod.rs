@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {prefix}:{<name>}        hash: v, ledger, h (holders' ids), seq, last (no ticket is older than one before it);
-//!                          of each ticket t:<id> its text, s:<id> "seq order at", b:<id> "beats ms sum"
+//!                          of each ticket t:<id> its text, s:<id> "seq order at", b:<id> "beats ms digest"
 //! {prefix}:{<name>}:queue  zset of those who wait: score = order, member = seq:id
 //! {prefix}:{<name>}:gone   zset id -> ms of ids that never return, for an hour and at most 10,000
 //! {prefix}:store           hash: the life of the store, and whether its memory is to be trusted
