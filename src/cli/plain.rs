@@ -36,7 +36,7 @@ pub fn read(words: &[OsString]) -> Option<Args> {
         }
     }
     run.name = name.filter(|_| !(run.nonblock && run.wait.is_some()))?;
-    Some(Args { global, verb: Verb::Run(run) })
+    Some(Args { global, verb: Verb::Run(Box::new(run)) })
 }
 
 #[cfg(test)]
