@@ -86,6 +86,8 @@ fn the_more_urgent_go_first_and_aging_says_by_how_much() {
     let holder = hold(&vault, &[], "holder");
     let low = wait_behind(&vault, &["--priority", "-1"], "low");
     let plain = wait_behind(&vault, &[], "plain");
+    let came = Instant::now();
+    wait_for("more than nine milliseconds", || came.elapsed() > Duration::from_millis(20));
     let aged = wait_behind(&vault, &["--priority", "9", "--aging", "1ms"], "aged");
     let high = wait_behind(&vault, &["--priority=5"], "high");
     let status = vault.status("x");
