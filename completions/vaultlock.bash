@@ -68,7 +68,7 @@ _vaultlock() {
             return 0
             ;;
         vaultlock__subcmd__run)
-            opts="-n -w -E -k -c -q -v -h --nb --nonblock --timeout --wait --conflict-exit-code --ttl --kill-after --signal --stragglers --if-unavailable --isolate --label --command --store --quiet --verbose --help"
+            opts="-n -w -s -x -j -E -k -c -q -v -h --nb --nonblock --timeout --wait --shared --exclusive --slots --priority --aging --preempt --max-waiters --supersede --group --keep --rate --conflict-exit-code --ttl --kill-after --signal --stragglers --if-unavailable --isolate --label --command --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -83,6 +83,42 @@ _vaultlock() {
                     return 0
                     ;;
                 -w)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --slots)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -j)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --priority)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --aging)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-waiters)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --supersede)
+                    COMPREPLY=($(compgen -W "waiting running" -- "${cur}"))
+                    return 0
+                    ;;
+                --group)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -33,6 +33,15 @@ complete -c vaultlock -n "__fish_vaultlock_needs_command" -f -a "run" -d 'Hold t
 complete -c vaultlock -n "__fish_vaultlock_needs_command" -f -a "status" -d 'Show who holds locks and who waits'
 complete -c vaultlock -n "__fish_vaultlock_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s w -l wait -l timeout -d 'Wait at most this long, then end with 75' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s j -l slots -d 'A semaphore: up to N hold the lock together' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l priority -d 'Higher goes first, then first come first served' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l aging -d 'What a step of priority is worth: a run goes before those of a step less that came up to DUR before it [default: 10m]' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l max-waiters -d 'End with 75 at once if N wait already' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l supersede -d 'Older runs of the same --group give up with 76' -r -f -a "waiting\t'Those that wait'
+running\t'Those that wait, and the one whose job runs'"
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l group -d 'The group of runs that may supersede each other, such as a branch' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l keep -d 'Of the slots keep N for runs of priority PRIO and above' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l rate -d 'Let at most N in within any DUR; other runs keep to it too while it counts' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s E -l conflict-exit-code -d 'The exit code for a lock that is busy' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l ttl -d 'How long the lease outlives its last renewal [default: 30s, or the store\'s max_ttl]' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s k -l kill-after -d 'From the stop signal to SIGKILL, when the lease is lost [default: 5s, at most a quarter of the ttl]' -r
@@ -47,6 +56,9 @@ complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l label -d 'Sh
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s c -l command -d 'Run STRING through the shell ($SHELL, else /bin/sh) in place of COMMAND' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss:// or redis+unix://. Else $VAULTLOCK_STORE, else the file store of this user' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s n -l nonblock -l nb -d 'Do not wait: end with 75 at once if the lock is busy; the same as -w 0'
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s s -l shared -d 'Hold the lock together with others that share it; a waiting writer holds back later readers'
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s x -l exclusive -d 'Hold the lock alone (the default)'
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l preempt -d 'Ask holders of a lower priority to stop: their jobs are ended as if the lease were lost (121)'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l isolate -d 'Run the job in a PID namespace of its own: nothing it starts can outlive it'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'

@@ -11,6 +11,8 @@ pub enum Exit {
     Usage,
     /// Somebody else has the lock (`-E` changes this code).
     Busy,
+    /// A newer run of its group took its place.
+    Superseded,
     /// The lease was lost and the job was stopped; never 0, whatever the job made of the signal.
     Lost,
     /// vaultlock itself failed: the store is unreachable, refuses or is damaged.
@@ -31,6 +33,7 @@ impl Exit {
             Exit::Given(code) => code,
             Exit::Usage => 64,
             Exit::Busy => 75,
+            Exit::Superseded => 76,
             Exit::Lost => 121,
             Exit::Failed => 125,
             Exit::NotExecutable => 126,

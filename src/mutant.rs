@@ -88,6 +88,14 @@ mutants! {
     NoRank "no_rank",
     /// a waiter goes in ahead of those before it
     Barge "barge",
+    /// a reader goes in ahead of a writer that waits
+    WriterStarves "writer_starves",
+    /// slots kept for the urgent are given to anybody
+    KeepIgnored "keep_ignored",
+    /// a rate holds nobody up
+    NoRate "no_rate",
+    /// who is superseded waits on
+    SupersededStays "superseded_stays",
     /// a lock's processes do not keep its ticket's descriptor
     NoInheritedTicket "no_inherited_ticket",
 }

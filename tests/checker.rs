@@ -102,6 +102,17 @@ fn fences_rise() {
         let verdict = on_file(&format!("{TWO}gone 30 1 0\nstart 32 a 2 {fence} 12\ngone 41 2 0\n"));
         bad(&[Rule::Fence], &verdict);
     }
+    // Forgotten by a server whose clock was set; not if its clock was left alone, nor once more in the same life.
+    let (clock, flush) = ("fault 21 1 jump clock - -\n", "fault 22 2 flush server - -\n");
+    let again = "gone 30 1 0\nstart 4000 a 2 99 12\ngone 4001 2 0\nasked 4002 a 3 1000 - firm\n";
+    let forgotten =
+        |before: &str, third: u32| on_redis(&format!("{TWO}{before}{again}start 4003 a 3 {third} 13\ngone 4010 3 0\n"));
+    let rule = |verdict: &Verdict| verdict.count(Rule::Fence);
+    assert_eq!(rule(&forgotten(&format!("{clock}{flush}"), 100)), 0);
+    assert_eq!(forgotten(&format!("{clock}{flush}"), 100).excused, 1);
+    assert_eq!(rule(&forgotten(&format!("{clock}{flush}"), 99)), 1);
+    assert_eq!(rule(&forgotten(flush, 101)), 1);
+    assert_eq!(rule(&forgotten(clock, 101)), 1);
     // A tool that has none.
     let none = "asked 0 a 1 1000 - firm\nstart 1 a 1 0 5\ngone 3 1 0\nasked 4 a 2 1000 - firm\nstart 5 a 2 0 6\ngone 7 2 0\n";
     good(check(&Rules::peer(true), &events(none)));

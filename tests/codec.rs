@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use vaultlock::ledger::codec::{self, FMT};
+use vaultlock::ledger::policy::{FURTHEST_LEAD, Keep, LONGEST_RATE, MOST_GRANTS, Policy, Rate, Rated, Supersede};
 use vaultlock::ledger::{Holder, Id, Ledger, Mode, Stop, StopReason, Ticket, Who};
 use vaultlock::time::Wall;
 
@@ -19,31 +20,63 @@ fn mode() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Exclusive), Just(Mode::Shared)]
 }
 
+fn rate() -> impl Strategy<Value = Rate> {
+    (1..=MOST_GRANTS, 1..=LONGEST_RATE.as_millis() as u64).prop_map(|(grants, per_ms)| Rate { grants, per_ms })
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    use proptest::option::of;
+    let keep = (1u32.., any::<i32>()).prop_map(|(slots, priority)| Keep { slots, priority });
+    let supersede = prop_oneof![Just(Supersede::Waiting), Just(Supersede::Running)];
+    let group = of(("\\PC{1,40}", of(supersede)));
+    (any::<bool>(), of(any::<u32>()), group, of(keep), of(rate())).prop_map(|(preempt, max_waiters, group, keep, rate)| {
+        let (group, supersede) = group.map_or((None, None), |(group, supersede)| (Some(group), supersede));
+        Policy { preempt, max_waiters, supersede, group, keep, rate }
+    })
+}
+
 fn ticket() -> impl Strategy<Value = Ticket> {
-    (id(), mode(), 1u32.., any::<i32>(), any::<i64>(), 1u64..=86_400_000, who()).prop_map(
-        |(id, mode, slots, priority, lead_ms, ttl_ms, who)| Ticket { fmt: FMT, id, mode, slots, priority, lead_ms, ttl_ms, who },
+    let lead = -FURTHEST_LEAD..=FURTHEST_LEAD;
+    (id(), mode(), 1u32.., any::<i32>(), lead, 1u64..=86_400_000, who(), policy()).prop_map(
+        |(id, mode, slots, priority, lead_ms, ttl_ms, who, policy)| Ticket {
+            fmt: FMT,
+            id,
+            mode,
+            slots,
+            priority,
+            lead_ms,
+            ttl_ms,
+            who,
+            policy,
+        },
     )
 }
 
 fn ledger() -> impl Strategy<Value = Ledger> {
     let holders = proptest::collection::vec((ticket(), 0..=NOW.0, any::<u64>()), 0..5);
-    ("\\PC{1,30}", 1u64.., "\\PC{0,40}", holders, proptest::bool::ANY).prop_map(|(name, version, epoch, holders, stopped)| {
-        let holders: Vec<Holder> = holders
-            .into_iter()
-            .map(|(ticket, fence, since)| Holder {
-                id: ticket.id,
-                mode: ticket.mode,
-                slots: ticket.slots,
-                priority: ticket.priority,
-                fence,
-                ttl_ms: ticket.ttl_ms,
-                since: Wall(since),
-                who: ticket.who,
-            })
-            .collect();
-        let stops = holders.iter().filter(|_| stopped).map(|h| Stop { id: h.id.clone(), why: StopReason::Broken }).collect();
-        Ledger { fmt: FMT, name, version, epoch, fence: NOW.0, holders, stops }
-    })
+    let rated = proptest::option::of((rate(), proptest::collection::vec((0..=NOW.0).prop_map(Wall), 0..9)));
+    ("\\PC{1,30}", 1u64.., "\\PC{0,40}", holders, any::<bool>(), rated).prop_map(
+        |(name, version, epoch, holders, stopped, rated)| {
+            let holders: Vec<Holder> = holders
+                .into_iter()
+                .map(|(ticket, fence, since)| Holder {
+                    id: ticket.id,
+                    mode: ticket.mode,
+                    slots: ticket.slots,
+                    priority: ticket.priority,
+                    fence,
+                    ttl_ms: ticket.ttl_ms,
+                    since: Wall(since),
+                    who: ticket.who,
+                    group: ticket.policy.group,
+                    keep: ticket.policy.keep,
+                })
+                .collect();
+            let stops = holders.iter().filter(|_| stopped).map(|h| Stop { id: h.id.clone(), why: StopReason::Broken }).collect();
+            let rated = rated.map(|(rate, granted)| Rated { rate, granted });
+            Ledger { fmt: FMT, name, version, epoch, fence: NOW.0, holders, stops, rated }
+        },
+    )
 }
 
 proptest! {
@@ -131,6 +164,49 @@ fn absurd_values_are_refused() {
         ledger(0, 1000, 1),
     ] {
         assert!(read(absurd.clone()).is_err(), "{absurd:.120}");
+    }
+    let ruled = |stops: usize, rated: &str| {
+        let stop = |n: usize| format!(r#"{{"id":"{n:032x}","why":"preempted"}}"#);
+        let stops = (0..stops).map(stop).collect::<Vec<_>>().join(",");
+        read(format!(
+            r#"{{"fmt":1,"name":"x","version":1,"epoch":"e","fence":1,"holders":[],"stops":[{stops}],"rated":{{{rated}}}}}"#
+        ))
+    };
+    let rated = |grants: u32, per: u64, granted: usize| {
+        let granted = vec!["5"; granted].join(",");
+        format!(r#""rate":{{"grants":{grants},"per_ms":{per}}},"granted":[{granted}]"#)
+    };
+    assert!(ruled(256, &rated(1, 1, 1000)).is_ok());
+    for (stops, rated) in [
+        (257, rated(1, 1, 1)),
+        (0, rated(0, 1, 1)),
+        (0, rated(1001, 1, 1)),
+        (0, rated(1, 0, 1)),
+        (0, rated(1, u64::MAX, 1)),
+        (0, rated(1, 1, 1001)),
+    ] {
+        assert!(ruled(stops, &rated).is_err(), "{stops} {rated:.60}");
+    }
+    let ticket = |more: &str| {
+        codec::read_ticket(
+            format!(
+                r#"{{"fmt":1,"id":"{:032x}","mode":"exclusive","priority":0,"ttl_ms":1000,"who":{{"label":"","host":"","pid":1}},{more}}}"#,
+                1
+            )
+            .as_bytes(),
+        )
+    };
+    assert!(ticket(r#""slots":1,"lead_ms":5,"policy":{"group":"g","supersede":"running"}"#).is_ok());
+    for absurd in [
+        r#""slots":0,"lead_ms":5"#,
+        r#""slots":1,"lead_ms":9223372036854775807"#,
+        r#""slots":1,"lead_ms":5,"policy":{"supersede":"running"}"#,
+        r#""slots":1,"lead_ms":5,"policy":{"keep":{"slots":0,"priority":1}}"#,
+        r#""slots":1,"lead_ms":5,"policy":{"rate":{"grants":0,"per_ms":1}}"#,
+        r#""slots":1,"lead_ms":5,"policy":{"group":""}"#,
+        r#""slots":1,"lead_ms":5,"policy":{"later":1}"#,
+    ] {
+        assert!(ticket(absurd).is_err(), "{absurd}");
     }
     let nested = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
     assert!(codec::read_ledger(nested.as_bytes(), "x", 1, NOW).is_err());

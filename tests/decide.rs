@@ -1,17 +1,19 @@
 //! The rules of `decide`, as scripts a reader can check without Rust: tests/decide/*.txt.
 //!
 //! A line is `[at TIME] NAME VERB [WORDS] -> ANSWER`. The time is told, never read. `?` asks for a decision and
-//! carries nothing out; `enters`, `adopts`, `rouses` and `leaves` carry out the commit that was decided. Every commit is checked
-//! against the invariants: nobody is let in by others, modes and slots are kept, fences rise, ids never return.
+//! carries nothing out; `enters`, `adopts`, `rouses`, `asks` and `leaves` carry out the commit that was decided. Every commit is
+//! checked against the invariants: nobody is let in by others, modes, slots, kept slots and rates are kept, a request to stop
+//! lasts as long as its target, fences rise, ids never return.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vaultlock::duration;
+use vaultlock::ledger::policy::{Keep, Policy, Rate, Supersede, lead_ms};
 use vaultlock::ledger::view::LISTED;
 use vaultlock::ledger::{
-    Commit, Decision, Guard, Id, Ledger, Life, Listed, Me, Memory, Mode, Stop, StopReason, Ticket, View, Watched, Who, Why,
-    codec, commit, decide,
+    Commit, Decision, Guard, Holder, Id, Ledger, Life, Listed, Me, Memory, Mode, Stop, StopReason, Ticket, View, Watched, Who,
+    Why, codec, commit, decide,
 };
 use vaultlock::time::{Tick, Wall};
 
@@ -19,7 +21,7 @@ const MAX_TTL: Duration = Duration::from_secs(30);
 
 #[test]
 fn every_script_answers_as_it_says() {
-    let mut scripts = 0;
+    let (mut scripts, mut wrong) = (0, Vec::new());
     for entry in std::fs::read_dir("tests/decide").unwrap() {
         let path = entry.unwrap().path();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -35,11 +37,14 @@ fn every_script_answers_as_it_says() {
             }
             let (words, expected) = line.split_once("->").unwrap_or((line, ""));
             let answer = lock.play(words.split_whitespace().collect());
-            assert_eq!(answer, expected.trim(), "{}:{}: {line}", path.display(), number + 1);
+            if answer != expected.trim() {
+                wrong.push(format!("{}:{}: {words}-> {answer}, not {}", path.display(), number + 1, expected.trim()));
+            }
         }
         scripts += 1;
     }
     assert!(scripts >= 5, "the scripts were not found");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// A lock as the simplest store would keep it.
@@ -55,6 +60,10 @@ struct Lock {
     lives: u32,
     unsure: Option<(String, Duration)>,
     granted: u64,
+    /// Those who have looked since they joined.
+    looked: BTreeSet<String>,
+    /// Every rate that somebody brought, and when anybody was let in.
+    entered: Vec<Duration>,
 }
 
 impl Lock {
@@ -75,6 +84,14 @@ impl Lock {
                 let Decision::Rouse(commit) = self.decision(who) else { return "nobody".into() };
                 self.watched.get_mut(who).unwrap().rouse();
                 self.commit(who, commit)
+            }
+            "asks" => {
+                let Decision::AskToStop(commit) = self.decision(who) else { return "nobody".into() };
+                let asked = commit.wake.iter().map(name).collect::<Vec<_>>().join(" ");
+                match self.commit(who, commit).as_str() {
+                    "conflict" => "conflict".into(),
+                    _ => format!("asks {asked}"),
+                }
             }
             "leaves" => {
                 let view = self.view(who);
@@ -142,6 +159,7 @@ impl Lock {
             slots: 1,
             priority: 0,
             lead_ms: 0,
+            policy: Policy::default(),
             ttl_ms: 10_000,
             who: Who { label: who.into(), host: "h".into(), pid: 1 },
         };
@@ -151,6 +169,24 @@ impl Lock {
                 ("shared", _) => ticket.mode = Mode::Shared,
                 ("slots", n) => ticket.slots = n.parse().unwrap(),
                 ("ttl", span) => ticket.ttl_ms = duration::parse(span).unwrap().as_millis() as u64,
+                ("priority", n) => {
+                    ticket.priority = n.parse().unwrap();
+                    ticket.lead_ms = lead_ms(ticket.priority, Duration::from_secs(60));
+                }
+                ("preempt", _) => ticket.policy.preempt = true,
+                ("most", n) => ticket.policy.max_waiters = Some(n.parse().unwrap()),
+                ("group", group) => ticket.policy.group = Some(group.to_owned()),
+                ("supersede", "waiting") => ticket.policy.supersede = Some(Supersede::Waiting),
+                ("supersede", "running") => ticket.policy.supersede = Some(Supersede::Running),
+                ("keep", rule) => {
+                    let (slots, priority) = rule.split_once(':').unwrap();
+                    ticket.policy.keep = Some(Keep { slots: slots.parse().unwrap(), priority: priority.parse().unwrap() });
+                }
+                ("rate", rule) => {
+                    let (grants, per) = rule.split_once('/').unwrap();
+                    let per_ms = duration::parse(per).unwrap().as_millis() as u64;
+                    ticket.policy.rate = Some(Rate { grants: grants.parse().unwrap(), per_ms });
+                }
                 ("lead", span) => ticket.lead_ms = duration::parse(span).unwrap().as_millis() as i64,
                 ("locked", _) => life = Life::Alive,
                 (other, _) => panic!("no word {other}"),
@@ -158,6 +194,7 @@ impl Lock {
         }
         assert!(!self.gone.contains(&ticket.id), "an id once gone never returns");
         self.tickets.insert(who.to_owned(), ticket.clone());
+        self.looked.remove(who);
         let at = Wall(self.now.as_millis() as u64);
         let (order, seq) = (at.0 as i64 - ticket.lead_ms, self.queue.len() as u64 + 1);
         self.queue.push(Listed { ticket, order, seq, at, life });
@@ -202,7 +239,12 @@ impl Lock {
         let ticket = self.tickets[who].clone();
         let watched = self.watched.entry(who.to_owned()).or_default();
         watched.look(&view, &ticket, now);
-        let me = Me { ticket, remembered: self.remembered.get(who).copied().unwrap_or(0), wall: Wall(0) };
+        let me = Me {
+            ticket,
+            remembered: self.remembered.get(who).copied().unwrap_or(0),
+            wall: Wall(0),
+            joining: self.looked.insert(who.to_owned()),
+        };
         decide(&view, &me, watched, now)
     }
 
@@ -259,15 +301,42 @@ impl Lock {
             assert!(stays || holder.id == id(who) || dead, "a commit removes only its author and the dead");
             assert!(stays || view.ticket(&holder.id).is_none() || commit.drop.contains(&holder.id), "a sweep drops the ticket");
         }
-        let shared = next.holders.iter().filter(|holder| holder.mode == Mode::Shared).count();
-        let slots = next.holders.iter().map(|holder| holder.slots as usize).min().unwrap_or(1);
-        assert!(shared == next.holders.len() || (shared == 0 && next.holders.len() <= slots), "modes and slots are kept");
+        check_room(&next.holders, next.holders.iter().find(|holder| view.ledger.holder(&holder.id).is_none()));
+        self.check_stops(&view, next, commit);
         if next.holder(&id(who)).is_some() && view.ledger.holder(&id(who)).is_none() {
             assert!(next.fence > self.granted, "fences rise: {} after {}", next.fence, self.granted);
             assert_eq!(next.epoch, self.epoch(), "nobody enters under another epoch");
             self.granted = next.fence;
+            self.check_rate(who, &view);
         }
         assert_eq!(next.version, view.ledger.version + 1);
+    }
+
+    /// A request to stop is for one that is there, and goes when that one goes.
+    fn check_stops(&self, view: &View, next: &Ledger, commit: &Commit) {
+        let all_listed = view.waiters().count() == view.waiting;
+        let there = |id: &Id| self.queue.iter().any(|listed| listed.ticket.id == *id) && !commit.drop.contains(id);
+        for stop in &next.stops {
+            let holds = next.holder(&stop.id).is_some();
+            assert!(holds || there(&stop.id) || !all_listed, "a request outlives its target");
+        }
+        for stop in &view.ledger.stops {
+            assert!(next.stops.contains(stop) || !there(&stop.id), "a request is forgotten before its target is gone");
+        }
+    }
+
+    /// At most so many grants in any span, counted apart from the ledger.
+    fn check_rate(&mut self, who: &str, view: &View) {
+        let rules = self.tickets[who].policy.rate.into_iter().chain(view.ledger.rated.as_ref().map(|rated| rated.rate));
+        for rate in rules {
+            let counts = |at: &&Duration| self.now < **at + rate.per();
+            assert!(self.entered.iter().filter(counts).count() < rate.grants as usize, "a rate is kept");
+        }
+        // What came before any rate counts for none.
+        if view.ledger.rated.is_none() {
+            self.entered.clear();
+        }
+        self.entered.push(self.now);
     }
 
     fn show(&self) -> String {
@@ -287,6 +356,8 @@ fn show(decision: &Decision) -> String {
         Decision::Adopt(_) => "adopt".into(),
         Decision::Hold { fence } => format!("hold, fence {}", days(*fence)),
         Decision::Rouse(commit) => format!("rouse {}", commit.wake.iter().map(name).collect::<Vec<_>>().join(" ")),
+        Decision::AskToStop(commit) => format!("ask {}", commit.wake.iter().map(name).collect::<Vec<_>>().join(" ")),
+        Decision::Full { waiting } => format!("full, {waiting} wait"),
         Decision::Gone => "gone".into(),
         Decision::Stop(why) => format!("stop, {why:?}").to_lowercase(),
         Decision::Wait { until, why } => {
@@ -294,12 +365,27 @@ fn show(decision: &Decision) -> String {
                 Why::Held => "held",
                 Why::Queued => "queued",
                 Why::Unsure => "unsure",
+                Why::Kept(_) => "kept",
+                Why::Rated { .. } => "rated",
+                Why::Full(_) => "full",
             };
             match until {
                 &Tick::NEVER => format!("wait, {why}"),
                 until => format!("wait, {why}, until {}", humantime::format_duration(until.since(Tick(0)))),
             }
         }
+    }
+}
+
+/// Readers together, or as many as the narrowest of them allows; and who goes in leaves the kept slots to those they are for.
+fn check_room(holders: &[Holder], entering: Option<&Holder>) {
+    let shared = holders.iter().filter(|holder| holder.mode == Mode::Shared).count();
+    let slots = holders.iter().map(|holder| holder.slots as usize).min().unwrap_or(1);
+    assert!(shared == holders.len() || (shared == 0 && holders.len() <= slots), "modes and slots are kept");
+    let Some(entering) = entering else { return };
+    for keep in holders.iter().filter_map(|holder| holder.keep).filter(|keep| entering.priority < keep.priority) {
+        let common = holders.iter().filter(|holder| holder.priority < keep.priority).count();
+        assert!(common + keep.slots as usize <= slots, "kept slots are kept");
     }
 }
 

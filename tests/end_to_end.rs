@@ -23,6 +23,8 @@ mod full_disk;
 mod job_sees;
 #[path = "redis_run/log.rs"]
 pub mod log;
+#[path = "end_to_end/policies.rs"]
+mod policies;
 #[path = "end_to_end/run.rs"]
 mod run;
 #[path = "end_to_end/status.rs"]

@@ -55,6 +55,26 @@ fn a_job_that_ends_by_itself_gives_its_own_code() {
 }
 
 #[test]
+fn a_superseded_job_goes_down_the_same_ladder_and_is_76() {
+    let mut guard = running(Stragglers::Leave);
+    let loss = Loss::Stopped(StopReason::Superseded);
+    let said = Order::Say(Saying::Lost(Reason::Loss(loss)));
+    assert_eq!(guard.handle(Event::News(News::Lost(loss)), at(1.0)), [said, Order::Stop]);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.1)), [Order::Kill], "whatever the job makes of it");
+    assert_eq!(guard.handle(Event::Killed(Ok(())), at(1.2)), [Order::Leave]);
+    let end = guard.handle(Event::Ended(Ending::Left), at(1.3));
+    assert_eq!(end.last(), Some(&Order::Finish(Verdict::Code(76))));
+}
+
+#[test]
+fn a_waiter_that_is_superseded_is_76_and_another_request_to_end_is_busy() {
+    for (why, code) in [(StopReason::Superseded, 76), (StopReason::Broken, 75)] {
+        let end = guard(Stragglers::Leave).handle(Event::Ended(Ending::Stopped(why)), at(1.0));
+        assert_eq!(end.last(), Some(&Order::Finish(Verdict::Code(code))));
+    }
+}
+
+#[test]
 fn a_renewal_moves_the_deadline_and_never_back() {
     let mut guard = running(Stragglers::Leave);
     assert_eq!(guard.wake_at(), at(4.9));

@@ -21,6 +21,8 @@ mod lines;
 mod log;
 #[path = "redis_run/passing.rs"]
 mod passing;
+#[path = "redis_run/policies.rs"]
+mod policies;
 #[path = "redis_run/refusals.rs"]
 mod refusals;
 #[path = "redis_run/secrets.rs"]

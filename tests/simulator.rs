@@ -13,10 +13,14 @@ mod heartbeat;
 mod host;
 #[path = "simulator/judge.rs"]
 mod judge;
+#[path = "simulator/mix.rs"]
+mod mix;
 #[path = "simulator/outside.rs"]
 mod outside;
 #[path = "simulator/processes.rs"]
 mod processes;
+#[path = "simulator/rules.rs"]
+mod rules;
 #[path = "simulator/runs.rs"]
 mod runs;
 #[path = "simulator/scenario.rs"]

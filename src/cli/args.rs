@@ -37,7 +37,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Hold the lock while a command runs
-    Run(Run),
+    Run(Box<Run>),
     /// Show who holds locks and who waits
     Status(Status),
     /// Print a completion script
@@ -64,6 +64,14 @@ pub struct Run {
     /// Wait at most this long, then end with 75
     #[arg(short, long, visible_alias = "timeout", value_name = "DUR", value_parser = duration::parse)]
     pub wait: Option<Duration>,
+    /// Hold the lock together with others that share it; a waiting writer holds back later readers
+    #[arg(short, long, overrides_with = "exclusive")]
+    pub shared: bool,
+    /// Hold the lock alone (the default)
+    #[arg(short = 'x', long, overrides_with = "shared")]
+    pub exclusive: bool,
+    #[command(flatten)]
+    pub policy: super::policy::Policy,
     /// The exit code for a lock that is busy
     #[arg(short = 'E', long, value_name = "N", default_value_t = 75)]
     pub conflict_exit_code: u8,
@@ -91,6 +99,30 @@ pub struct Run {
     /// Run STRING through the shell ($SHELL, else /bin/sh) in place of COMMAND
     #[arg(short, long, value_name = "STRING", allow_hyphen_values = true, conflicts_with = "words")]
     pub command: Option<OsString>,
+}
+
+impl Run {
+    /// What `run NAME -- WORDS` means.
+    pub fn plain(name: String, words: Vec<OsString>) -> Run {
+        Run {
+            name,
+            words,
+            nonblock: false,
+            wait: None,
+            shared: false,
+            exclusive: false,
+            policy: super::policy::Policy::plain(),
+            conflict_exit_code: 75,
+            ttl: None,
+            kill_after: None,
+            signal: Signal::SIGTERM,
+            stragglers: Stragglers::Leave,
+            if_unavailable: IfUnavailable::Fail,
+            isolate: false,
+            label: None,
+            command: None,
+        }
+    }
 }
 
 /// `vaultlock status`.
@@ -131,6 +163,7 @@ Exit codes:
   128+n           it was ended by signal n
   64              wrong words, or the lock is already held by an enclosing run
   75              busy (-E changes it)
+  76              superseded by a newer run of its group
   121             the lease was lost and the job was stopped
   125             vaultlock itself failed: the store is unreachable, refuses or is damaged
   126, 127        COMMAND can't be executed / was not found";

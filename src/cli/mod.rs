@@ -2,7 +2,9 @@
 
 pub mod args;
 mod later;
+mod plain;
 mod plan;
+mod policy;
 mod status;
 
 use std::ffi::OsString;
@@ -19,12 +21,12 @@ use args::{Args, Verb};
 /// # Errors
 /// A chain of lower-case fragments that ends in what to do, and the code to end with.
 pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
-    let args = match Args::try_parse_from(&words) {
+    let args = match plain::read(&words).map_or_else(|| Args::try_parse_from(&words), Ok) {
         Ok(args) => args,
         Err(error) => return later::explain(error),
     };
     match args.verb {
-        Verb::Run(typed) => run(typed, &args.global, &words),
+        Verb::Run(typed) => run(*typed, &args.global, &words),
         Verb::Status(typed) => status::status(&typed, &args.global),
         Verb::Completions { shell } => completions(shell),
     }

@@ -48,12 +48,15 @@ pub fn resolve(typed: args::Run, global: &Global, words: &[OsString]) -> Result<
     let id = Id::from_random(random().map_err(|error| (Exit::Failed, error))?);
     let fingerprint = location.fingerprint();
     let chain = enclosing(&lock, &fingerprint)?;
+    let wait = if typed.nonblock { Some(Duration::ZERO) } else { typed.wait };
+    let waits = wait != Some(Duration::ZERO);
     let ticket = Ticket {
         fmt: codec::FMT,
-        mode: Mode::Exclusive,
-        slots: 1,
-        priority: 0,
-        lead_ms: 0,
+        mode: if typed.shared { Mode::Shared } else { Mode::Exclusive },
+        slots: typed.policy.slots,
+        priority: typed.policy.priority,
+        lead_ms: typed.policy.lead_ms(),
+        policy: typed.policy.resolve(waits).map_err(|error| (Exit::Usage, error))?,
         ttl_ms: ttl.as_millis() as u64,
         who: who(typed.label.as_deref(), &program),
         id,
@@ -69,7 +72,7 @@ pub fn resolve(typed: args::Run, global: &Global, words: &[OsString]) -> Result<
             lock,
             ticket,
             timing,
-            wait: if typed.nonblock { Some(Duration::ZERO) } else { typed.wait },
+            wait,
             conflict: typed.conflict_exit_code,
             stop_signal: typed.signal,
             stragglers: match typed.stragglers {

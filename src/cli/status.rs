@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{self, Global};
 use super::{plan, print};
 use crate::exit::Exit;
-use crate::ledger::{Holder, Life, Listed, Mode, View};
+use crate::ledger::{Holder, Life, Listed, Mode, StopReason, View};
 use crate::name::Name;
 use crate::shown::{shown, shown_json};
 use crate::store::{self, Store};
@@ -76,6 +76,10 @@ struct HolderRow {
     fence: u64,
     mode: Mode,
     priority: i32,
+    /// Raised to that of the most urgent one that waits for it.
+    effective_priority: i32,
+    /// Why it is asked to end, if it is.
+    asked_to_stop: Option<StopReason>,
     label: String,
     host: String,
     pid: u32,
@@ -111,7 +115,7 @@ impl Report {
             epoch: view.epoch.clone(),
             as_of: view.now.rfc3339(),
             mode: ledger.holders.first().map(|holder| holder.mode),
-            slots: ledger.holders.first().map_or(1, |holder| holder.slots),
+            slots: ledger.holders.iter().map(|holder| holder.slots).min().unwrap_or(1),
             holders: ledger.holders.iter().map(|holder| HolderRow::new(holder, view)).collect(),
             queue: view.waiters().enumerate().map(|(at, listed)| QueueRow::new(at + 1, listed, view)).collect(),
             waiting: view.waiting,
@@ -135,6 +139,12 @@ impl HolderRow {
             fence: holder.fence,
             mode: holder.mode,
             priority: holder.priority,
+            effective_priority: view
+                .waiters()
+                .filter(|listed| listed.life != Life::Dead)
+                .map(|listed| listed.ticket.priority)
+                .fold(holder.priority, i32::max),
+            asked_to_stop: view.ledger.stops.iter().find(|stop| stop.id == holder.id).map(|stop| stop.why),
             label: holder.who.label.clone(),
             host: holder.who.host.clone(),
             pid: holder.who.pid,
@@ -195,8 +205,17 @@ fn summary(report: &Report) -> String {
     match (report.holders.len(), report.waiting) {
         (0, 0) => format!("{name}: free"),
         (0, waiting) => format!("{name}: free, {waiting} waiting"),
-        (_, 0) => format!("{name}: held"),
-        (_, waiting) => format!("{name}: held, {waiting} waiting"),
+        (held, 0) => format!("{name}: held{}", slots(report, held)),
+        (held, waiting) => format!("{name}: held{}, {waiting} waiting", slots(report, held)),
+    }
+}
+
+/// How many hold it, where more than one may.
+fn slots(report: &Report, held: usize) -> String {
+    match report.mode {
+        Some(Mode::Shared) => format!(" by {held} that share it"),
+        _ if report.slots > 1 => format!(" in {held} of {} slots", report.slots),
+        _ => String::new(),
     }
 }
 
@@ -208,13 +227,28 @@ fn held(holder: &HolderRow) -> String {
         (None, None) => "lease unknown".to_owned(),
     };
     let who = who(&holder.label, &holder.host, holder.pid);
-    format!("{who} for {}, fence {}, session {}, {lease}", whole(holder.held_for), holder.fence, holder.session)
+    let shared = if holder.mode == Mode::Shared { ", shared" } else { "" };
+    let priority = match (holder.priority, holder.effective_priority) {
+        (0, 0) => String::new(),
+        (typed, raised) if raised > typed => format!(", priority {typed}, raised to {raised} by who waits"),
+        (typed, _) => format!(", priority {typed}"),
+    };
+    let asked = match holder.asked_to_stop {
+        Some(StopReason::Preempted) => ", asked to stop for one of a higher priority",
+        Some(StopReason::Superseded) => ", asked to stop for a newer one of its group",
+        Some(StopReason::Broken | StopReason::Reserved) => ", asked to stop",
+        None => "",
+    };
+    let (held_for, fence, session) = (whole(holder.held_for), holder.fence, &holder.session);
+    format!("{who} for {held_for}, fence {fence}, session {session}, {lease}{shared}{priority}{asked}")
 }
 
 fn queued(waiter: &QueueRow) -> String {
     let gone = if waiter.alive == Some(false) { ", its processes are gone" } else { "" };
     let who = who(&waiter.label, &waiter.host, waiter.pid);
-    format!("{who} waits for {}, session {}{gone}", whole(waiter.waited), waiter.session)
+    let shared = if waiter.mode == Mode::Shared { ", shared" } else { "" };
+    let priority = if waiter.priority == 0 { String::new() } else { format!(", priority {}", waiter.priority) };
+    format!("{who} waits for {}, session {}{shared}{priority}{gone}", whole(waiter.waited), waiter.session)
 }
 
 fn who(label: &str, host: &str, pid: u32) -> String {

@@ -3,9 +3,9 @@
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use crate::job::Worker;
 use crate::job::kernel::{self, Change, Whom, kill};
 use crate::job::tree::{self, Round};
-use crate::job::Worker;
 
 impl Worker {
     /// The job's processes other than the job itself that would outlive it now. Only those that are children of the
@@ -16,6 +16,9 @@ impl Worker {
         let end = Instant::now() + within;
         loop {
             self.drain_children();
+            if !kernel::has_living_children() {
+                return Vec::new();
+            }
             let mut found = Vec::new();
             tree::each_child(&mut |pid| {
                 if !self.is_leader(pid) && kernel::reap(Whom::One(pid)).is_none() {

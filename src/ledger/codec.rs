@@ -2,11 +2,12 @@
 //! a lock whose state is damaged grants nothing.
 
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::decide::MOST_HOLDERS;
-use super::{Ledger, Ticket, fence};
+use super::policy::FURTHEST_LEAD;
+use super::room::MOST_HOLDERS;
+use super::stops::MOST_STOPS;
+use super::{Holder, Ledger, Ticket, fence};
 use crate::time::Wall;
 use crate::timing::LONGEST_TTL;
 
@@ -46,7 +47,8 @@ pub fn write_ticket(ticket: &Ticket) -> String {
 }
 
 /// The text with its digest on a line of its own. One flipped digit of a holder's id or ttl would read well, and make a
-/// stranger or a dead one of a living holder.
+/// stranger or a dead one of a living holder. SHA-1, for it is against damage and not against forgery, and a Redis server's
+/// scripts have it too.
 pub fn sealed(text: &str) -> String {
     format!("{text}\n{}\n", digest(text.as_bytes()))
 }
@@ -80,7 +82,10 @@ pub fn read_ledger(text: &[u8], name: &str, version: u64, now: Wall) -> Result<L
         (ledger.holders.iter().all(|h| h.fence <= ledger.fence), "a holder's fence is above the lock's"),
         (ledger.holders.iter().all(|h| honest_ttl(h.ttl_ms)), "a holder's ttl is out of range"),
         (ledger.holders.iter().all(|h| h.who.label.len() <= LONGEST_LABEL * 2), "a holder's label is too long"),
+        (ledger.holders.iter().all(honest_rules), "a holder's rules are out of range"),
         (distinct(ledger.holders.iter().map(|h| &h.id)), "a holder stands in it twice"),
+        (ledger.stops.len() <= MOST_STOPS, "it asks more claims to stop than any lock has"),
+        (ledger.rated.as_ref().is_none_or(|rated| rated.honest()), "its rate is out of range"),
     ];
     refuse_first(&checks)?;
     Ok(ledger)
@@ -95,6 +100,8 @@ pub fn read_ticket(text: &[u8]) -> Result<Ticket, Damage> {
     refuse_first(&[
         (honest_ttl(ticket.ttl_ms), "its ttl is out of range"),
         (ticket.slots >= 1, "it asks for no slot"),
+        ((-FURTHEST_LEAD..=FURTHEST_LEAD).contains(&ticket.lead_ms), "its lead is out of range"),
+        (ticket.policy.honest(), "its rules are out of range"),
         (ticket.who.label.len() <= LONGEST_LABEL * 2, "its label is too long"),
     ])?;
     Ok(ticket)
@@ -110,7 +117,7 @@ pub fn cut_label(label: &str) -> String {
 }
 
 fn digest(text: &[u8]) -> String {
-    Sha256::digest(text)[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    sha1_smol::Sha1::from(text).digest().to_string()
 }
 
 fn parse<T: DeserializeOwned>(text: &[u8], what: &'static str, fmt: impl Fn(&T) -> u32) -> Result<T, Damage> {
@@ -144,6 +151,11 @@ fn refuse_first(checks: &[(bool, &'static str)]) -> Result<(), Damage> {
 
 fn honest_ttl(ttl_ms: u64) -> bool {
     ttl_ms >= 1 && ttl_ms <= LONGEST_TTL.as_millis() as u64
+}
+
+fn honest_rules(holder: &Holder) -> bool {
+    let group = holder.group.as_ref().is_none_or(|group| group.len() <= LONGEST_LABEL);
+    group && holder.slots >= 1 && holder.keep.is_none_or(|keep| keep.slots >= 1)
 }
 
 fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> bool {

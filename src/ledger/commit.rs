@@ -1,5 +1,7 @@
 //! What a claim asks the store to change, all or nothing.
 
+use super::room::next_to_enter;
+use super::stops::forget_done;
 use super::view::View;
 use super::{Id, Ledger};
 use crate::mutant::{self, Mutant};
@@ -39,8 +41,8 @@ pub fn release(view: &View, id: &Id) -> Option<Commit> {
     let mut ledger = view.ledger.clone();
     ledger.version += 1;
     ledger.holders.retain(|holder| holder.id != *id);
-    ledger.stops.retain(|stop| stop.id != *id);
-    let wake = super::decide::next_to_enter(view, &ledger, id);
+    forget_done(&mut ledger, view, std::slice::from_ref(id));
+    let wake = next_to_enter(view, &ledger, id);
     // A flushed store counts its versions anew: one that comes late must not fit a ledger that knows nothing of its author.
     let guards = if mutant::on(Mutant::BlindRelease) { Vec::new() } else { vec![Guard::Present(id.clone())] };
     Some(Commit {
@@ -55,8 +57,16 @@ pub fn release(view: &View, id: &Id) -> Option<Commit> {
 }
 
 /// A waiter leaves the queue. It may be the one that was woken, so it passes the wake on.
+/// If it was asked to, the request goes with it.
 pub fn withdraw(view: &View, id: &Id) -> Commit {
-    Commit { drop: vec![id.clone()], ..wake(view, super::decide::next_to_enter(view, &view.ledger, id)) }
+    let mut ledger = view.ledger.clone();
+    let asked = ledger.stops.iter().any(|stop| stop.id == *id);
+    if asked {
+        ledger.version += 1;
+        forget_done(&mut ledger, view, std::slice::from_ref(id));
+    }
+    let wakes = wake(view, next_to_enter(view, &ledger, id));
+    Commit { drop: vec![id.clone()], ledger: asked.then_some(ledger), ..wakes }
 }
 
 /// Wakes and changes nothing.

@@ -7,7 +7,14 @@
 pub mod codec;
 pub mod commit;
 pub mod decide;
+mod enter;
 pub mod fence;
+pub mod policy;
+mod queue;
+mod rate;
+pub mod room;
+mod stops;
+pub mod straight;
 pub mod view;
 pub mod watched;
 
@@ -19,8 +26,12 @@ use sha2::{Digest, Sha256};
 
 use crate::time::Wall;
 
+use policy::{Keep, Rated};
+
 pub use commit::{Commit, Guard};
 pub use decide::{Decision, Me, Why, decide};
+pub use policy::Policy;
+pub use straight::{Form, Straight};
 pub use view::{Life, Listed, Memory, View};
 pub use watched::Watched;
 
@@ -98,6 +109,8 @@ pub struct Ticket {
     pub lead_ms: i64,
     pub ttl_ms: u64,
     pub who: Who,
+    #[serde(default, skip_serializing_if = "Policy::is_none")]
+    pub policy: Policy,
 }
 
 impl Ticket {
@@ -120,6 +133,12 @@ pub struct Holder {
     /// When it was let in, on the store's clock.
     pub since: Wall,
     pub who: Who,
+    /// Claims of one group replace each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The slots that it wants kept for as long as it holds one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
 }
 
 impl Holder {
@@ -159,6 +178,9 @@ pub struct Ledger {
     pub fence: u64,
     pub holders: Vec<Holder>,
     pub stops: Vec<Stop>,
+    /// What a rate counts, while one is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rated: Option<Rated>,
 }
 
 impl Ledger {
@@ -172,6 +194,7 @@ impl Ledger {
             fence: 0,
             holders: Vec::new(),
             stops: Vec::new(),
+            rated: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::codec::FMT;
-use super::{Holder, Id, Ledger, Ticket};
+use super::{Holder, Id, Ledger, Policy, Ticket};
 use crate::time::Wall;
 
 /// Stores list this many waiters, in order, and count the rest.
@@ -61,8 +61,9 @@ pub struct Listed {
 impl Listed {
     /// A holder whose ticket the store has ended by itself: its absence is the proof.
     pub fn dead(holder: &Holder) -> Listed {
-        let Holder { id, mode, slots, priority, ttl_ms, since, who, .. } = holder.clone();
-        let ticket = Ticket { fmt: FMT, id, mode, slots, priority, lead_ms: 0, ttl_ms, who };
+        let Holder { id, mode, slots, priority, ttl_ms, since, who, group, keep, .. } = holder.clone();
+        let policy = Policy { group, keep, ..Policy::default() };
+        let ticket = Ticket { fmt: FMT, id, mode, slots, priority, lead_ms: 0, ttl_ms, who, policy };
         Listed { ticket, order: 0, seq: 0, at: since, life: Life::Dead }
     }
 }

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::decide::has_room;
-use super::{Holder, Id, Life, Memory, Ticket, View};
+use super::policy::Rate;
+use super::room::obstacle;
+use super::{Holder, Id, Life, Memory, Ticket, View, rate};
 use crate::mutant::{self, Mutant};
-use crate::time::Tick;
+use crate::time::{Tick, Wall};
 use crate::timing;
 
-/// The server's own clock is believed, about a quiet lease or how long it has been up, only with this much to spare: no
-/// ordinary step reaches so far.
-const CLOCK_STEP: Duration = Duration::from_secs(300);
+/// The server's own clock is believed, about a quiet lease or how long it has been up, only with this much to spare: a clock
+/// that is wrong by five minutes either way steps no further.
+const CLOCK_STEP: Duration = Duration::from_secs(600);
 
 /// Observations of one lock, on one clock.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +21,10 @@ pub struct Watched {
     beats: BTreeMap<Id, Beat>,
     room: Option<Room>,
     unsure: Option<(String, Tick)>,
+    /// What the store's clock showed, and when I saw that.
+    shown: Option<(Wall, Tick)>,
+    /// The last grant that a rate counts, and when I first saw it.
+    granted: Option<(Wall, Tick)>,
 }
 
 /// A claim as it was first seen in this state. `count` is `None` for a holder without a ticket.
@@ -62,6 +67,9 @@ impl Watched {
             (Memory::Unsure { mark, .. }, Some((known, since))) if *mark == known => Some((known, since)),
             (Memory::Unsure { mark, .. }, _) => Some((mark.clone(), now)),
         };
+        self.shown = self.shown.filter(|(wall, _)| *wall == view.now).or(Some((view.now, now)));
+        let last = view.ledger.rated.as_ref().and_then(|rated| rated.granted.last().copied());
+        self.granted = last.map(|last| self.granted.filter(|(known, _)| *known == last).unwrap_or((last, now)));
         self.look_for_room(view, me, now);
     }
 
@@ -82,12 +90,28 @@ impl Watched {
 
     /// A new version starts the vacancy anew: somebody acted, so nobody is to be passed yet.
     fn look_for_room(&mut self, view: &View, me: &Ticket, now: Tick) {
-        let living = view.ledger.holders.iter().filter(|holder| !self.lapsed(view, holder, now));
-        self.room = match (has_room(living, me), self.room) {
+        let living: Vec<&Holder> = view.ledger.holders.iter().filter(|holder| !self.lapsed(view, holder, now)).collect();
+        let is_due = self.due_at(view, me).is_none_or(|(at, _)| at <= now);
+        self.room = match (obstacle(&living, me).is_none() && is_due, self.room) {
             (false, _) => None,
             (true, Some(room)) if room.version == view.ledger.version => Some(room),
             (true, _) => Some(Room { version: view.ledger.version, since: now, roused: false }),
         };
+    }
+
+    /// What the store's clock shows by now, as far as I can tell.
+    pub fn store_now(&self, view: &View, now: Tick) -> Wall {
+        let later = self.shown.map_or(Duration::ZERO, |(_, seen)| now.since(seen));
+        Wall(view.now.0.saturating_add(later.as_millis() as u64))
+    }
+
+    /// When the rates let a claim in again, and which of them lets it in last; `None` if they do. The store's clock counts, but
+    /// no grant for longer than its rate's time since I saw it: that clock may have been set back.
+    pub fn due_at(&self, view: &View, ticket: &Ticket) -> Option<(Tick, Rate)> {
+        let (due, rate) = rate::due(&view.ledger, ticket).filter(|_| !mutant::on(Mutant::NoRate))?;
+        let (_, shown) = self.shown?;
+        let longest = self.granted.map_or(Tick::NEVER, |(_, seen)| seen + rate.per());
+        Some(((shown + due.since(view.now)).min(longest), rate))
     }
 
     /// Since when there has been room for me at this version.

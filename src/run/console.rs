@@ -130,9 +130,9 @@ impl Console {
         let now = Clock::Monotonic.now();
         let later = now.since(waiting.seen);
         let standing = &waiting.standing;
-        let what = match standing.why {
+        let what = match &standing.why {
             Why::Unsure => self.unsure("waiting up to", standing.until, "more "),
-            Why::Held | Why::Queued => held_by(&standing.holders, Wall(standing.now.0 + later.as_millis() as u64)),
+            why => obstacle(why, standing, Wall(standing.now.0 + later.as_millis() as u64)),
         };
         let ahead = match standing.ahead {
             0 => "next in line".to_owned(),
@@ -144,10 +144,10 @@ impl Console {
 
     fn busy(&self, standing: Option<Standing>) -> String {
         let Some(standing) = standing else { return format!("{} is busy", self.lock) };
-        match standing.why {
+        match &standing.why {
             Why::Queued if standing.holders.is_empty() && standing.ahead == 0 => format!("{} is busy", self.lock),
             Why::Unsure => format!("{} is busy: {}", self.lock, self.unsure("try again in", standing.until, "")),
-            _ => format!("{} is busy: {}", self.lock, held_by(&standing.holders, standing.now)),
+            why => format!("{} is busy: {}", self.lock, obstacle(why, &standing, standing.now)),
         }
     }
 
@@ -211,6 +211,22 @@ impl Console {
     fn line(&self, text: &str) {
         // Whoever read our standard error may be gone; the job matters more.
         let _ = writeln!(stderr(), "vaultlock: {text}");
+    }
+}
+
+/// What stands between a waiter and the lock, for people.
+fn obstacle(why: &Why, standing: &Standing, now: Wall) -> String {
+    let holders = &standing.holders;
+    match why {
+        Why::Kept(keep) => {
+            let kept = if keep.slots == 1 { "1 slot is".to_owned() } else { format!("{} slots are", keep.slots) };
+            format!("{kept} kept for priority {} and above; the others are {}", keep.priority, held_by(holders, now))
+        }
+        Why::Rated { rate, at } => {
+            format!("the rate is {} in {}; the next is due in {}", rate.grants, span(rate.per()), span(at.since(now)))
+        }
+        Why::Full(waiting) => format!("{waiting} wait already (--max-waiters), {}", held_by(holders, now)),
+        Why::Held | Why::Queued | Why::Unsure => held_by(holders, now),
     }
 }
 

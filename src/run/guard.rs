@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::orders::{Event, IfUnavailable, Order, Reason, Saying, Stragglers};
 use crate::exit::Exit;
 use crate::job::{End, Event as JobEvent, Verdict};
+use crate::ledger::StopReason;
 use crate::mutant::{self, Mutant};
-use crate::session::{Ending, News};
+use crate::session::{Ending, Loss, News};
 use crate::time::Tick;
 use crate::timing::Timing;
 
@@ -199,7 +200,7 @@ impl Guard {
             }
             Ending::Stopped(why) => {
                 orders.push(Order::Say(Saying::Stopped(why)));
-                Some(self.conflict)
+                Some(if why == StopReason::Superseded { Exit::Superseded.code() } else { self.conflict })
             }
             Ending::Unavailable(trouble) => {
                 orders.push(Order::Say(Saying::Unavailable(trouble, self.unavailable)));
@@ -294,7 +295,9 @@ impl Guard {
             return Vec::new();
         }
         let lingering = self.state == State::Lingering;
-        self.verdict = Some(Verdict::Code(Exit::Lost.code()));
+        let superseded = reason == Reason::Loss(Loss::Stopped(StopReason::Superseded));
+        let exit = if superseded { Exit::Superseded } else { Exit::Lost };
+        self.verdict = Some(Verdict::Code(exit.code()));
         self.lost = true;
         let kill_at = self.timing.kill_at(self.sent).min(now + self.timing.grace);
         let mut orders = vec![Order::Say(Saying::Lost(reason))];

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Joining -> Waiting -> Committing -> Holding -> Leaving -> Ended
-//!               ^------------'  (conflict, no answer, or others were woken)
+//!    |          ^------------'  ^       (conflict, no answer, or others were woken)
+//!    '--------------------------'       (straight in: nothing stood in the way)
 //! ```
 //!
 //! Two rules carry the promise. The lease is based on the *send* time of a beat that was acknowledged, never on its
@@ -14,7 +15,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::words::{Answer, Ending, News, Request, Step};
-use crate::ledger::{Commit, Decision, Id, Life, Me, Ticket, View, Watched, Why, decide, decide::Decision as D};
+use crate::ledger::{Commit, Decision, Id, Life, Me, Straight, Ticket, View, Watched, Why, decide, decide::Decision as D};
 use crate::mutant::{self, Mutant};
 use crate::store::{self, Kind, Liveness, Outcome};
 use crate::time::{Tick, Wall};
@@ -60,8 +61,8 @@ pub(super) enum Phase {
     },
     /// In the queue: to look, or to wait until then.
     Waiting(Pause),
-    /// The commit that was decided on is to be sent: it lets me in, carries my holding over to a new life of the store, or
-    /// rouses those before me.
+    /// The commit that was decided on is to be sent: it lets me in, carries my holding over to a new life of the store, rouses
+    /// those before me, or asks others to end.
     Committing(Commit),
     /// Among the holders; the next beat is due then. `look`: the ledger changed, so view it first.
     Holding {
@@ -85,7 +86,10 @@ pub(super) enum Phase {
 pub(super) enum Pause {
     Look,
     /// With `look`, what is known will not do to decide then.
-    Rest { until: Tick, look: bool },
+    Rest {
+        until: Tick,
+        look: bool,
+    },
 }
 
 impl Claim {
@@ -169,7 +173,7 @@ impl Claim {
         match self.phase.clone() {
             Phase::Joining { first } => {
                 self.phase = Phase::Joining { first: first.or(Some(now)) };
-                Step::Ask(Request::Take)
+                Step::Ask(self.join(wall))
             }
             Phase::Waiting(pause) => self.queue(now, wall, pause),
             Phase::Committing(commit) => Step::Ask(Request::Commit(Box::new(commit))),
@@ -179,6 +183,14 @@ impl Claim {
             Phase::PassingOn(commit) => Step::Ask(Request::Commit(Box::new(commit))),
             Phase::Ended => Step::End(self.ending.take().unwrap_or(Ending::Left)),
         }
+    }
+
+    /// Where the kernel tells who lives there is no way to send one request less.
+    fn join(&self, wall: Wall) -> Request {
+        if self.paused || self.kind.liveness == Liveness::Kernel {
+            return Request::Take;
+        }
+        Request::Enter(Straight { remembered: self.remembered, wall })
     }
 
     /// The store's answer to the last request, which was sent at `sent`.
@@ -236,7 +248,8 @@ impl Claim {
     }
 
     pub(super) fn decide(&self, now: Tick, wall: Wall) -> Option<Decision> {
-        let me = Me { ticket: self.ticket.clone(), remembered: self.remembered, wall };
+        let joining = matches!(self.phase, Phase::Joining { .. });
+        let me = Me { ticket: self.ticket.clone(), remembered: self.remembered, wall, joining };
         self.view.as_ref().map(|view| decide(view, &me, &self.watched, now))
     }
 
@@ -247,8 +260,8 @@ impl Claim {
         }
         match decision {
             None => self.phase = Phase::Waiting(Pause::Look),
-            Some(D::Enter(_)) if self.paused => self.rest(now, Why::Queued, Tick::NEVER),
-            Some(D::Enter(commit)) => self.phase = Phase::Committing(commit),
+            Some(D::Enter(_) | D::AskToStop(_)) if self.paused => self.rest(now, Why::Queued, Tick::NEVER),
+            Some(D::Enter(commit) | D::AskToStop(commit)) => self.phase = Phase::Committing(commit),
             Some(D::Rouse(commit)) => {
                 self.watched.rouse();
                 self.phase = Phase::Committing(commit);
@@ -256,6 +269,10 @@ impl Claim {
             Some(D::Adopt(commit)) => self.carry_over(commit),
             Some(D::Hold { fence }) => self.let_in(now, fence),
             Some(D::Wait { until, why }) => self.rest(now, why, until),
+            Some(D::Full { waiting }) => {
+                self.ending = Some(Ending::Busy(self.standing(Why::Full(waiting), now)));
+                self.leave(now);
+            }
             Some(D::Stop(why)) => {
                 self.ending = Some(Ending::Stopped(why));
                 self.leave(now);

@@ -1,8 +1,8 @@
 //! A claim among the holders: beats, and what a changed ledger means for it.
 
 use super::claim::{Claim, Phase};
-use super::words::{Loss, News, Request, Step};
-use crate::ledger::{Commit, Decision, commit};
+use super::words::{Ending, Loss, News, Request, Step};
+use crate::ledger::{Commit, Decision, StopReason, commit};
 use crate::mutant::{self, Mutant};
 use crate::store::Beat;
 use crate::time::{Tick, Wall};
@@ -58,11 +58,11 @@ impl Claim {
         match decision {
             Some(Decision::Hold { .. }) => self.hold_on(now),
             Some(Decision::Adopt(commit)) => self.carry_over(commit),
-            Some(Decision::Stop(why)) => self.lose(Loss::Stopped(why)),
-            Some(Decision::Gone) => self.lose(Loss::Forgotten),
-            Some(Decision::Enter(_) | Decision::Rouse(_) | Decision::Wait { .. }) if mutant::on(Mutant::SweptGoesOn) => self.hold_on(now),
+            Some(Decision::Stop(why)) => self.lose(now, Loss::Stopped(why)),
+            Some(Decision::Gone) => self.lose(now, Loss::Forgotten),
+            Some(_) if mutant::on(Mutant::SweptGoesOn) => self.hold_on(now),
             // My ticket is there, but the ledger names me no more.
-            Some(Decision::Enter(_) | Decision::Rouse(_) | Decision::Wait { .. }) => self.lose(Loss::Swept),
+            Some(_) => self.lose(now, Loss::Swept),
             None => self.phase = Phase::Holding { beat_at: now, look: true },
         }
     }
@@ -85,11 +85,24 @@ impl Claim {
     }
 
     /// The lock is gone. Without a job there is nothing to mourn: queue again.
-    fn lose(&mut self, loss: Loss) {
-        if !self.granted {
-            return self.rejoin();
+    fn lose(&mut self, now: Tick, loss: Loss) {
+        match loss {
+            _ if self.granted => {
+                self.news.push(News::Lost(loss));
+                self.phase = Phase::Lost;
+            }
+            // Asked to end before the job began, it holds the lock all the same: first give that back.
+            Loss::Stopped(StopReason::Preempted) => {
+                match self.view.as_ref().and_then(|view| commit::release(view, &self.ticket.id)) {
+                    Some(release) => self.phase = Phase::Committing(release),
+                    None => self.rejoin(),
+                }
+            }
+            Loss::Stopped(why) => {
+                self.ending = Some(Ending::Stopped(why));
+                self.leave(now);
+            }
+            Loss::Forgotten | Loss::Swept => self.rejoin(),
         }
-        self.news.push(News::Lost(loss));
-        self.phase = Phase::Lost;
     }
 }

@@ -2,7 +2,7 @@
 
 use super::claim::{Claim, Phase};
 use super::words::{Ending, Request, Step};
-use crate::ledger::{commit, decide::next_to_enter};
+use crate::ledger::{commit, room::next_to_enter};
 use crate::store::Outcome;
 use crate::time::Tick;
 

@@ -168,6 +168,7 @@ impl Session {
         let sent = self.clock.now();
         let answer = match request {
             Request::Take => self.store.take(&self.lock, self.claim.ticket()).map(Answer::View),
+            Request::Enter(straight) => self.store.enter(&self.lock, self.claim.ticket(), &straight).map(Answer::View),
             Request::Beat(with) => self.store.beat(&self.lock, &id, &with).map(Answer::Beat),
             Request::View => self.store.view(&self.lock, Some(&id)).map(Answer::View),
             Request::Commit(commit) => self.store.commit(&self.lock, &id, &commit).map(Answer::Outcome),

@@ -48,7 +48,7 @@ impl Claim {
     pub(super) fn rest(&mut self, now: Tick, why: Why, until: Tick) {
         // A vacancy is used by others at any moment.
         let look = why == Why::Queued;
-        if let Some(standing) = self.standing(why, until) {
+        if let Some(standing) = self.standing(why.clone(), until) {
             self.news.push(News::Waiting(standing));
         }
         let until = until.min(self.beat_at(now)).min(self.patience).max(now + Duration::from_millis(1));
@@ -80,7 +80,7 @@ impl Claim {
     }
 
     /// A waiter's place in the last view.
-    fn standing(&self, why: Why, until: Tick) -> Option<Standing> {
+    pub(super) fn standing(&self, why: Why, until: Tick) -> Option<Standing> {
         let view = self.view.as_ref()?;
         Some(Standing { holders: view.ledger.holders.clone(), ahead: view.ahead, why, until, now: view.now })
     }

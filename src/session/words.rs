@@ -1,6 +1,6 @@
 //! What a claim says and hears: its requests and their answers, its news, and how it ends.
 
-use crate::ledger::{Commit, Holder, Id, StopReason, View, Why};
+use crate::ledger::{Commit, Holder, Id, StopReason, Straight, View, Why};
 use crate::store::{self, Beat, Outcome};
 use crate::time::{Tick, Wall};
 
@@ -21,6 +21,8 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     Take,
+    /// A ticket, and the lock with it if nothing at all stands in the way.
+    Enter(Straight),
     Beat(Vec<Id>),
     View,
     Commit(Box<Commit>),
@@ -66,7 +68,7 @@ pub enum Loss {
 pub enum Ending {
     /// Given back, or never held.
     Left,
-    /// Not let in within its patience.
+    /// Not let in within its patience, or not ready to wait behind so many.
     Busy(Option<Standing>),
     /// Asked to end while it waited.
     Stopped(StopReason),

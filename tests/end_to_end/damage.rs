@@ -7,7 +7,7 @@ use std::path::Path;
 use vaultlock::ledger::codec::{self, Damage};
 use vaultlock::time::Wall;
 
-use crate::vault::{Done, Vault};
+use crate::vault::{Done, Running, Vault, wait_for};
 
 /// Refused with 125 and one line that says what is wrong and what to do; the store is as it was.
 fn refused(vault: &Vault, what: &str, complaint: &str) {
@@ -23,6 +23,13 @@ fn one_line(done: &Done, what: &str, complaint: &str) {
     let line = done.err.strip_prefix("vaultlock: ").unwrap_or_else(|| panic!("{what}: {done:?}"));
     assert!(line.contains(complaint) && line.lines().count() == 1, "{what}: {done:?}");
     assert!(line.starts_with(|c: char| c == '/' || c.is_lowercase()), "{what}: {done:?}");
+}
+
+/// A holder, once all that it makes in the store is there.
+fn hold(vault: &Vault, options: &[&str]) -> Running {
+    let holder = vault.hold(options, "x");
+    wait_for("the holder's bell", || !vault.files("x", "bells").is_empty());
+    holder
 }
 
 fn used() -> Vault {
@@ -63,7 +70,7 @@ fn a_ledger_cut_at_any_byte_grants_nothing() {
 #[test]
 fn a_ticket_cut_at_any_byte_grants_nothing_and_its_job_goes_on() {
     let vault = Vault::new();
-    let holder = vault.hold(&[], "x");
+    let holder = hold(&vault, &[]);
     let ticket = vault.files("x", "tickets").remove(0);
     let whole = fs::read(&ticket).unwrap();
     for length in 0..whole.len() {
@@ -96,7 +103,7 @@ fn mutated(text: &[u8], random: &mut impl FnMut() -> u64) -> Vec<u8> {
 #[test]
 fn of_a_hundred_thousand_mutations_none_is_believed() {
     let vault = Vault::new();
-    let _holder = vault.hold(&[], "x");
+    let _holder = hold(&vault, &[]);
     let ledger = vault.ledger("x");
     let whole = fs::read(&ledger).unwrap();
     let body = codec::unsealed(&whole).unwrap();
@@ -116,7 +123,7 @@ fn of_a_hundred_thousand_mutations_none_is_believed() {
 #[test]
 fn mutations_of_a_live_ledger_grant_nothing() {
     let vault = Vault::new();
-    let holder = vault.hold(&["--ttl", "30s"], "x");
+    let holder = hold(&vault, &["--ttl", "30s"]);
     let ledger = vault.ledger("x");
     let whole = fs::read(&ledger).unwrap();
     let mut random = numbers(42);
@@ -157,7 +164,7 @@ fn a_holder_whose_id_was_mangled_is_not_overtaken() {
 #[test]
 fn forged_values_are_refused() {
     let vault = Vault::new();
-    let holder = vault.hold(&[], "x");
+    let holder = hold(&vault, &[]);
     let ledger = vault.ledger("x");
     let sealed = fs::read_to_string(&ledger).unwrap();
     let whole = sealed.lines().next().unwrap();
@@ -209,7 +216,7 @@ fn a_forged_ttl_is_read_as_the_longest_allowed() {
 fn nobody_signals_a_process_that_a_ledger_names() {
     let vault = Vault::new();
     let mut bystander = vault.start(vault.wrap("sleep", &["1000"]));
-    let holder = vault.hold(&["--ttl", "1s"], "x");
+    let holder = hold(&vault, &["--ttl", "1s"]);
     for place in [vault.ledger("x"), vault.files("x", "tickets").remove(0)] {
         let text = fs::read_to_string(&place).unwrap();
         let pid = format!("\"pid\":{}", holder.sentry());

@@ -27,7 +27,20 @@ fn json_has_the_promised_keys() {
     let promised = ["as_of", "epoch", "holders", "keys", "mode", "name", "queue", "reservations", "slots", "version", "waiting"];
     assert_eq!(keys(&status), promised);
     let held = &status["holders"][0];
-    let of_a_holder = ["alive", "expires_in", "fence", "host", "label", "mode", "pid", "priority", "session", "since"];
+    let of_a_holder = [
+        "alive",
+        "asked_to_stop",
+        "effective_priority",
+        "expires_in",
+        "fence",
+        "host",
+        "label",
+        "mode",
+        "pid",
+        "priority",
+        "session",
+        "since",
+    ];
     assert_eq!(keys(held), of_a_holder);
     let queued = &status["queue"][0];
     let of_a_waiter = ["alive", "host", "label", "mode", "pid", "position", "priority", "session", "since"];

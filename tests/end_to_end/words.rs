@@ -16,17 +16,7 @@ fn what_comes_in_a_later_version_is_refused_by_name() {
     for verb in ["acquire", "release", "check", "history", "break", "fence", "reserve", "turn", "extend", "doctor"] {
         refused(&[verb, "x"], &format!("{verb} is not in this version"));
     }
-    let flags = ["-s", "--shared", "-x", "--exclusive", "--preempt"];
     let valued = [
-        "-j",
-        "--slots",
-        "--priority",
-        "--aging",
-        "--max-waiters",
-        "--rate",
-        "--keep",
-        "--supersede",
-        "--group",
         "--max-run",
         "--min-hold",
         "--reservation",
@@ -40,19 +30,39 @@ fn what_comes_in_a_later_version_is_refused_by_name() {
         "--health-every",
         "--while-pid",
     ];
-    for flag in flags {
-        refused(&["run", flag, "x", "--", "true"], &format!("{flag} is not in this version"));
-        refused(&["run", "x", flag, "--", "true"], &format!("{flag} is not in this version"));
-    }
     for option in valued {
         refused(&["run", option, "1", "x", "--", "true"], &format!("{option} is not in this version"));
         if option.starts_with("--") {
             refused(&["run", &format!("{option}=1"), "x", "--", "true"], &format!("{option} is not in this version"));
         }
     }
-    refused(&["run", "-j2", "x", "--", "true"], "-j is not in this version");
     refused(&["--config", "f", "run", "x", "--", "true"], "--config is not in this version");
     refused(&["status", "--watch"], "--watch is not in this version");
+}
+
+#[test]
+fn policies_that_make_no_sense_are_refused() {
+    for (words, complaint) in [
+        (&["-j", "0"][..], "0 is not in 1..=200"),
+        (&["--slots", "201"], "201 is not in 1..=200"),
+        (&["-s", "-j", "2"], "cannot be used with"),
+        (&["-s", "--keep", "1:5"], "cannot be used with"),
+        (&["--keep", "1:5"], "--keep 1 leaves none of the 1 slots to others"),
+        (&["-j", "2", "--keep", "2:5"], "--keep 2 leaves none of the 2 slots to others"),
+        (&["-j", "2", "--keep", "5"], "write N:PRIO"),
+        (&["--supersede", "waiting"], "--group <NAME>"),
+        (&["--supersede", "all", "--group", "g"], "[possible values: waiting, running]"),
+        (&["--group", ""], "a group's name has 1 to 200 bytes"),
+        (&["--rate", "2"], "write N/DUR"),
+        (&["--rate", "0/1m"], "a rate is 1 to 1000 grants"),
+        (&["--rate", "2/1x"], "is not a duration"),
+        (&["--priority", "2147483648"], "2147483648 is not in"),
+        (&["--priority", "high"], "invalid digit"),
+        (&["--aging", "0"], "a step of nothing would make all priorities equal"),
+        (&["--max-waiters", "-1"], "unexpected argument"),
+    ] {
+        refused(&[&["run"], words, &["x", "--", "true"]].concat(), complaint);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The checker: reads what happened and says what of it must not have happened. No clock and no I/O in it.
 
+#[path = "checker/oblivion.rs"]
+mod oblivion;
 #[path = "checker/recovery.rs"]
 mod recovery;
 #[path = "checker/run.rs"]
@@ -13,6 +15,7 @@ use std::time::Duration;
 use vaultlock::time::Tick;
 
 use crate::log::{Asked, Event, Fault, Kind, Sign, What, Whom};
+use oblivion::Oblivion;
 use recovery::Trial;
 use run::Run;
 pub use verdict::{Rule, Verdict, Violation};
@@ -81,6 +84,7 @@ pub struct Checker {
     locks: BTreeMap<String, Lock>,
     /// Those that were not cured; of kills, those whose end is not yet seen.
     faults: HashMap<u64, Fault>,
+    oblivion: Oblivion,
     last: Tick,
     calm: Option<Tick>,
     verdict: Verdict,
@@ -90,8 +94,8 @@ pub struct Checker {
 struct Lock {
     /// The last job that started.
     current: Option<u64>,
-    /// The highest yet.
-    fence: u64,
+    /// The highest yet, and when a job first had it.
+    fence: (u64, Tick),
     /// Runs that were asked for and have neither started nor ended.
     waiting: BTreeSet<u64>,
     /// When a fault was last done or undone that can concern it.
@@ -111,6 +115,7 @@ impl Checker {
             runs: HashMap::new(),
             locks: BTreeMap::new(),
             faults: HashMap::new(),
+            oblivion: Oblivion::default(),
             last: Tick(0),
             calm: None,
             verdict: Verdict::default(),
@@ -196,10 +201,15 @@ impl Checker {
         let lock = self.locks.entry(sign.lock.clone()).or_default();
         lock.starts += 1;
         lock.waiting.remove(&sign.job);
-        let (before, fence) = (lock.current.replace(sign.job), lock.fence);
-        lock.fence = fence.max(sign.fence);
+        let before = lock.current.replace(sign.job);
+        let (fence, had) = std::mem::replace(&mut lock.fence, (sign.fence, at));
         if self.rules.fences && sign.fence <= fence {
-            self.found(Rule::Fence, sign.job, at, || format!("its fence {} is not above {fence}", sign.fence));
+            if self.oblivion.excuses(had) {
+                self.verdict.excused += 1;
+            } else {
+                lock.fence = (fence, had);
+                self.found(Rule::Fence, sign.job, at, || format!("its fence {} is not above {fence}", sign.fence));
+            }
         }
         if let Some(before) = before.and_then(|before| self.runs.get_mut(&before)) {
             before.next = Some((sign.job, at));
@@ -266,6 +276,7 @@ impl Checker {
 
     fn fault(&mut self, at: Tick, fault: &Fault) {
         *self.verdict.faults.entry((fault.kind, fault.whom)).or_default() += 1;
+        self.oblivion.note(fault, at);
         let trial = self.try_recovery(at, fault);
         self.trouble(fault.lock.as_deref(), at);
         if let Some(lock) = fault.lock.as_ref().and_then(|lock| self.locks.get_mut(lock)) {
@@ -280,6 +291,7 @@ impl Checker {
 
     fn struck(&mut self, at: Tick, number: u64) {
         let Some(fault) = self.faults.get(&number) else { return };
+        self.oblivion.note(fault, at);
         concerned(&mut self.runs, fault).for_each(|run| run.cut_off(at, fault));
         // A killed process is not cured; who is to be cleared is remembered until then.
         if fault.kind == Kind::Kill && fault.whom != Whom::All && fault.whom != Whom::Server {
@@ -289,6 +301,7 @@ impl Checker {
 
     fn cure(&mut self, at: Tick, number: u64) {
         let Some(fault) = self.faults.remove(&number) else { return };
+        self.oblivion.note(&fault, at);
         self.trouble(fault.lock.as_deref(), at);
         concerned(&mut self.runs, &fault).for_each(|run| run.back_again(at, &fault));
     }

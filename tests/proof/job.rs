@@ -110,13 +110,16 @@ pub fn main(words: &[String]) -> ! {
         eprintln!("usage: proof job DIR LOCK NUMBER MANNER MILLISECONDS");
         exit(64);
     };
-    match live(&order) {
-        Ok(()) => leave(),
-        Err(error) => {
-            eprintln!("job {}: {error}", order.job);
-            exit(70);
-        }
+    end(order.job, live(&order))
+}
+
+/// Ends this job's process.
+pub fn end(job: u64, lived: io::Result<()>) -> ! {
+    if let Err(error) = lived {
+        eprintln!("job {job}: {error}");
+        exit(70);
     }
+    leave()
 }
 
 fn live(order: &Order) -> io::Result<()> {

@@ -37,12 +37,10 @@ const CASES: &[Case] = &[
     case(Mutant::NoSubreaper, "file", "kill worker,kill sentry"),
     case(Mutant::NoSubreaper, "redis", "kill worker,kill sentry"),
     case(Mutant::ReleaseBeforeDead, "file", ""),
-    case(Mutant::NoGraceMargin, "file", "freeze worker"),
     case(Mutant::NoQuarantine, "redis", "wipe server,flush server"),
     case(Mutant::NoFenceFloor, "redis", "wipe server,flush server"),
     case(Mutant::NoInheritedTicket, "file", "kill both"),
     case(Mutant::GoneRenews, "redis", "wipe server,flush server"),
-    case(Mutant::MyTtl, "redis", "freeze worker,freeze both,swallow line"),
     case(Mutant::BlindCommit, "redis", ""),
 ];
 

@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
@@ -13,8 +12,7 @@ use vaultlock::store::locate::Location;
 
 use crate::log::{JOB, Log};
 pub use crate::support::running::{Done, Running, send, send_all, stays, wait_for};
-use crate::support::running::{end_marked, marked};
-use crate::support::signals;
+use crate::support::running::{end_marked, marked, on_store};
 use crate::support::skew::{Skew, dynamic_vaultlock};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_vaultlock");
@@ -73,16 +71,9 @@ impl Stage {
     pub fn command(&self, words: &[&str]) -> Command {
         self.named.borrow_mut().extend(words.iter().filter(|word| word.contains("://")).map(ToString::to_string));
         let clock = self.clock.borrow();
-        let mut command = Command::new(if clock.is_empty() { BINARY } else { dynamic_vaultlock() });
-        command.envs(clock.iter().cloned());
-        signals::heed(&mut command);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VAULTLOCK_")) {
-            command.env_remove(name);
-        }
-        command.env_remove("REDISCLI_AUTH").args(words).env("VAULTLOCK_STORE", &self.url).env(MARK, &self.mark);
-        command.env("F", self.folder.path()).env("V", BINARY).stdin(Stdio::null());
-        // A group of its own, as a shell gives to each of its jobs.
-        command.process_group(0);
+        let program = if clock.is_empty() { BINARY } else { dynamic_vaultlock() };
+        let mut command = on_store(program.as_ref(), words, &self.url);
+        command.envs(clock.iter().cloned()).env(MARK, &self.mark).env("F", self.folder.path()).env("V", BINARY);
         command
     }
 

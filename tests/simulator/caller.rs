@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vaultlock::job::Ladder;
 use vaultlock::ledger::codec::FMT;
-use vaultlock::ledger::{Id, Mode, Ticket, Watched, Who};
+use vaultlock::ledger::{Id, Mode, Policy, Ticket, Watched, Who};
 use vaultlock::run::guard::Guard;
 use vaultlock::run::orders::{Event as Heard, IfUnavailable, Stragglers};
 use vaultlock::session::Claim;
@@ -277,14 +277,19 @@ fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {
     let mut random = [0; 16];
     random[..8].copy_from_slice(&out.rng.u64(..).to_be_bytes());
     random[8..].copy_from_slice(&(number as u64).to_be_bytes());
-    Ticket {
+    let mut ticket = Ticket {
         fmt: FMT,
         id: Id::from_random(random),
         mode: Mode::Exclusive,
         slots: out.scenario.slots,
         priority: 0,
         lead_ms: 0,
+        policy: Policy::default(),
         ttl_ms: ttl.as_millis() as u64,
         who: Who { label: format!("caller {number}"), host: "simulated".to_owned(), pid: number as u32 },
+    };
+    if let Some(mix) = out.scenario.mix.clone() {
+        mix.give(&mut ticket, &mut out.rng);
     }
+    ticket
 }

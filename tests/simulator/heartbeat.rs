@@ -48,7 +48,7 @@ impl Caller {
         out.note(
             self.number,
             match &request {
-                Request::Take => "asks for a ticket",
+                Request::Take | Request::Enter(_) => "asks for a ticket",
                 Request::Beat(_) => "beats",
                 Request::View => "looks",
                 Request::Commit(commit) if commit.ledger.is_some() => "commits",

@@ -3,6 +3,7 @@
 use vaultlock::ledger::Id;
 
 use crate::host::{MS, SECOND, Time};
+use crate::rules::{Rights, together};
 
 /// What a host that stood still past a deadline may let a job do before the kernel's timer has ended it.
 const AWAKE: Time = 50 * MS;
@@ -16,6 +17,7 @@ pub enum Wrong {
     Late,
     Order,
     Vacancy,
+    Rate,
     Stuck,
 }
 
@@ -25,7 +27,7 @@ pub struct Judge {
     pub faults: u64,
     /// Fences that fell because a server lost its memory *and* had its clock set back: beyond the promise.
     pub excused: u64,
-    slots: usize,
+    several: bool,
     locks: Vec<Track>,
     memory_lost: bool,
     clock_set_back: bool,
@@ -43,6 +45,7 @@ struct Track {
 #[derive(Clone)]
 struct Running {
     caller: usize,
+    rights: Rights,
     frozen: bool,
     thawed: Time,
     /// Since when it has been awake beside another job.
@@ -58,8 +61,13 @@ pub struct Vacancy {
     pub queue: Vec<Id>,
 }
 
+/// Whether those that started after it may not be beside a job.
+fn is_overtaken(running: &[Running], at: usize) -> bool {
+    !together(&running[at..].iter().map(|job| job.rights).collect::<Vec<_>>())
+}
+
 impl Judge {
-    pub fn new(locks: usize, slots: u32) -> Judge {
+    pub fn new(locks: usize, several: bool) -> Judge {
         Judge {
             found: Vec::new(),
             jobs: 0,
@@ -67,7 +75,7 @@ impl Judge {
             excused: 0,
             memory_lost: false,
             clock_set_back: false,
-            slots: slots as usize,
+            several,
             locks: vec![Track::default(); locks],
             awake_overlap: 0,
         }
@@ -77,31 +85,33 @@ impl Judge {
         self.found.push((now, wrong, what));
     }
 
-    pub fn started(&mut self, now: Time, lock: usize, caller: usize, fence: u64) {
+    pub fn started(&mut self, now: Time, lock: usize, (caller, rights): (usize, Rights), fence: u64) {
         self.jobs += 1;
-        let (room, running) = (self.slots, &mut self.locks[lock].running);
-        running.push(Running { caller, frozen: false, thawed: 0, beside: None });
+        let running = &mut self.locks[lock].running;
+        running.push(Running { caller, rights, frozen: false, thawed: 0, beside: None });
         let count = running.len();
-        let mut steady = Vec::new();
-        for (at, other) in running[..count - 1].iter_mut().enumerate().filter(|(_, other)| !other.frozen) {
-            if other.thawed == 0 || now >= other.thawed + AWAKE {
-                steady.push(other.caller);
-            } else if at + room < count {
-                other.beside.get_or_insert(now);
+        let mut steady = vec![(caller, rights)];
+        for at in (0..count - 1).filter(|at| !running[*at].frozen).collect::<Vec<_>>() {
+            if running[at].thawed == 0 || now >= running[at].thawed + AWAKE {
+                steady.push((running[at].caller, running[at].rights));
+            } else if is_overtaken(running, at) {
+                running[at].beside.get_or_insert(now);
             }
         }
-        if steady.len() >= room {
-            self.accuse(now, Wrong::Overlap, format!("the job of caller {caller} starts while that of caller {steady:?} lives"));
+        let all: Vec<Rights> = steady.iter().map(|(_, rights)| *rights).collect();
+        if !together(&all) {
+            let others: Vec<usize> = steady[1..].iter().map(|(caller, _)| *caller).collect();
+            self.accuse(now, Wrong::Overlap, format!("the job of caller {caller} starts while that of caller {others:?} lives"));
         }
         // Of several holders one may start before another that entered before it: there the entries are looked at.
-        if room == 1 {
+        if !self.several {
             self.rises(now, lock, fence);
         }
     }
 
     /// A claim has entered, which may be long before its job starts.
     pub fn granted(&mut self, now: Time, lock: usize, fence: u64) {
-        if self.slots > 1 {
+        if self.several {
             self.rises(now, lock, fence);
         }
     }
@@ -121,14 +131,16 @@ impl Judge {
     }
 
     pub fn ended(&mut self, now: Time, lock: usize, caller: usize) {
-        let (room, running) = (self.slots, &mut self.locks[lock].running);
+        let running = &mut self.locks[lock].running;
         let Some(at) = running.iter().position(|job| job.caller == caller) else { return };
         let ended = running.remove(at);
         let mut beside: Vec<(usize, Time)> = ended.beside.map(|since| (caller, since)).into_iter().collect();
         // With one job less another that was too many may be so no longer.
-        let count = running.len();
-        for (_, job) in running.iter_mut().enumerate().filter(|(at, _)| at + room >= count) {
-            beside.extend(job.beside.take().map(|since| (job.caller, since)));
+        for at in 0..running.len() {
+            if !is_overtaken(running, at) {
+                let job = &mut running[at];
+                beside.extend(job.beside.take().map(|since| (job.caller, since)));
+            }
         }
         for (caller, since) in beside {
             self.awake_overlap = self.awake_overlap.max(now - since);
@@ -141,10 +153,10 @@ impl Judge {
 
     /// The host of a caller's job stands still, or goes on.
     pub fn froze(&mut self, now: Time, lock: usize, caller: usize, frozen: bool) {
-        let (room, running) = (self.slots, &mut self.locks[lock].running);
+        let running = &mut self.locks[lock].running;
         // In the order of their starts: only who was overtaken while it stood still is beside another.
         let Some(at) = running.iter().position(|job| job.caller == caller) else { return };
-        let overtaken = at + room < running.len();
+        let overtaken = is_overtaken(running, at);
         (running[at].frozen, running[at].thawed) = (frozen, now);
         running[at].beside = (overtaken && !frozen).then_some(now);
     }
@@ -155,6 +167,10 @@ impl Judge {
 
     pub fn memory_lost(&mut self) {
         self.memory_lost = true;
+    }
+
+    pub fn memory_was_lost(&self) -> bool {
+        self.memory_lost
     }
 
     /// Its holder has given the lock back, to these waiters.

@@ -90,7 +90,7 @@ impl Caller {
         let longest = nanos(out.scenario.longest_job);
         let span = if out.rng.bool() { out.span(MS, 500 * MS) } else { out.span(MS, longest) };
         self.job = Some(Job { obeys: out.rng.u32(0..3) > 0, daemons: out.rng.u32(0..3) == 0, doomed: false });
-        out.judge.started(out.now, self.lock, self.number, fence);
+        out.judge.started(out.now, self.lock, (self.number, self.claim.ticket().into()), fence);
         out.tell(span, self.number, What::Job(ToJob::Ends));
         let waiting = self.launching.take().unwrap_or_default();
         self.set_watch(out);

@@ -5,6 +5,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use vaultlock::store::Liveness;
 
+use crate::mix::Mix;
+
 /// One simulated world before it begins.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -36,10 +38,18 @@ pub struct Scenario {
     pub fails_over: bool,
     /// Whether clocks may be wrong by minutes.
     pub wild_clocks: bool,
+    /// What rules callers bring along.
+    pub mix: Option<Mix>,
 }
 
 impl Scenario {
-    pub fn draw(rng: &mut Rng) -> Scenario {
+    /// Whether several may hold a lock together.
+    pub fn several(&self) -> bool {
+        self.slots > 1 || self.mix.is_some()
+    }
+
+    pub fn draw(seed: u64, rng: &mut Rng) -> Scenario {
+        let mix = Mix::draw(seed);
         let seconds = |list: &[u64]| list.iter().map(|s| Duration::from_secs(*s)).collect::<Vec<_>>();
         let ttls = match rng.u32(0..10) {
             0..4 => seconds(&[10]),
@@ -56,7 +66,7 @@ impl Scenario {
             liveness: if rng.bool() { Liveness::Beats } else { Liveness::Leases },
             max_ttl: longest,
             hosts: rng.usize(2..5),
-            callers: rng.usize(2..7),
+            callers: rng.usize(2..7) + 2 * usize::from(mix.is_some()),
             slots: if rng.u32(0..4) == 0 { 2 } else { 1 },
             locks: if rng.u32(0..4) == 0 { 2 } else { 1 },
             span: longest * 15,
@@ -71,6 +81,7 @@ impl Scenario {
             fails_over: rng.u32(0..6) == 0,
             wild_clocks: rng.u32(0..3) == 0,
             ttls,
+            mix,
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::event::Message;
 use crate::host::{MS, SECOND, Time, nanos};
 use crate::judge::{Judge, Wrong};
 use crate::outside::Outside;
+use crate::rules::{Deed, Rights, together};
 
 /// How far a replica may lag behind, at the most.
 const LAG: Time = 5 * SECOND / 2;
@@ -33,6 +34,10 @@ pub struct Server {
     pub disturbed: Time,
     /// When each ticket's last beat was served, in true time.
     served: BTreeMap<Id, Time>,
+    /// When each lock's ledger was last changed.
+    changed: Vec<Time>,
+    /// Those asked to end who were gone by then.
+    gone: Vec<Vec<Id>>,
     /// Its present life, and by how many milliseconds its wall clock was wrong when it began.
     life: (String, i64),
 }
@@ -51,6 +56,8 @@ impl Server {
             replicas: VecDeque::new(),
             disturbed: 0,
             served: BTreeMap::new(),
+            changed: vec![0; out.scenario.locks],
+            gone: vec![Vec::new(); out.scenario.locks],
             life: (String::new(), 0),
         }
     }
@@ -68,12 +75,21 @@ impl Server {
             // Who waits for its own certainty learns of another's at a beat.
             self.disturbed = self.disturbed.max(out.now + nanos(out.scenario.max_ttl / timing::BEATS_PER_TTL));
         }
-        let mut served = Served { answer: Err(()), woken: Vec::new(), entered: None };
+        let mut served = Served { answer: Err(()), woken: Vec::new(), entered: None, deed: None };
         let there = self.engine.renewed(&lock, &id).is_some();
         served.answer = Ok(match message.request {
             Request::Take => {
                 self.served.entry(id).or_insert(out.now);
                 Answer::View(self.engine.take(&lock, &message.ticket, at))
+            }
+            Request::Enter(straight) => {
+                self.served.entry(id.clone()).or_insert(out.now);
+                let before = self.engine.view(&lock, None, at);
+                let view = self.engine.enter(&lock, &message.ticket, &straight, at);
+                if view.ledger != before.ledger {
+                    served.entered = self.judge_commit((message.caller, number), &id, &before, &view.ledger, false, out);
+                }
+                Answer::View(view)
             }
             Request::Beat(with) => {
                 self.served.insert(id.clone(), out.now);
@@ -85,12 +101,13 @@ impl Server {
             }
             Request::View => Answer::View(self.engine.view(&lock, Some(&id), at)),
             Request::Commit(commit) => {
-                let before = self.engine.view(&lock, None, at);
+                let before = self.engine.view(&lock, Some(&id), at);
                 let renewed: Vec<_> = commit.drop.iter().map(|id| self.engine.renewed(&lock, id)).collect();
                 let (outcome, woken) = self.engine.commit(&lock, &id, &commit, at);
                 served.woken = woken;
                 if let (Outcome::Done(_), Some(after)) = (&outcome, &commit.ledger) {
                     let unsure = commit.settle.is_some();
+                    served.deed = out.scenario.mix.is_some().then(|| self.deed((number, &lock), &before, after, out.now));
                     served.entered = self.judge_commit((message.caller, number), &id, &before, after, unsure, out);
                 }
                 if matches!(outcome, Outcome::Done(_)) {
@@ -139,7 +156,7 @@ impl Server {
         let was: &Ledger = &before.ledger;
         let removed: Vec<_> = was.holders.iter().filter(|holder| after.holder(&holder.id).is_none()).collect();
         let added: Vec<_> = after.holders.iter().filter(|holder| was.holder(&holder.id).is_none()).collect();
-        check_self_service(&mut out.judge, out.now, out.scenario.slots as usize, author, was, after);
+        check_self_service(&mut out.judge, out.now, author, was, after);
         let queue = || before.waiters().map(|listed| listed.ticket.id.clone()).filter(|id| id != author).collect::<Vec<_>>();
         if added.is_empty() {
             if removed.iter().any(|holder| holder.id == *author) {
@@ -148,7 +165,7 @@ impl Server {
             return None;
         }
         out.judge.granted(out.now, lock, after.fence);
-        if out.scenario.slots > 1 {
+        if out.scenario.several() {
             return None;
         }
         let vacancy = out.judge.entered(lock).filter(|_| !unsure && removed.is_empty());
@@ -159,6 +176,20 @@ impl Server {
         let lapsed = lapsed.max().filter(|_| !unsure);
         let ahead = before.waiters().map(|listed| listed.ticket.id.clone()).take_while(|id| id != author).collect();
         Some(Entered { vacancy, lapsed, ahead, undisturbed_since: self.disturbed })
+    }
+
+    fn deed(&mut self, (lock, name): (usize, &Name), before: &View, after: &Ledger, now: Time) -> Deed {
+        let asked = before.ledger.stops.iter().chain(&after.stops).map(|stop| stop.id.clone());
+        let (there, gone): (Vec<Id>, Vec<Id>) = asked.partition(|id| self.engine.renewed(name, id).is_some());
+        Deed {
+            gone_before: std::mem::replace(&mut self.gone[lock], gone),
+            before: before.clone(),
+            after: after.clone(),
+            there,
+            version_since: std::mem::replace(&mut self.changed[lock], now),
+            served: before.tickets.iter().filter_map(|l| Some((l.ticket.id.clone(), *self.served.get(&l.ticket.id)?))).collect(),
+            server_disturbed: self.disturbed,
+        }
     }
 
     pub fn replicate(&mut self, now: Time) {
@@ -184,6 +215,8 @@ pub struct Served {
     pub answer: Result<Answer, ()>,
     pub woken: Vec<Id>,
     pub entered: Option<Entered>,
+    /// In a mixed world.
+    pub deed: Option<Deed>,
 }
 
 /// Somebody has entered: after a lock was given back, or after holders lapsed (their last beats, and when by all clocks
@@ -195,7 +228,7 @@ pub struct Entered {
     pub undisturbed_since: Time,
 }
 
-fn check_self_service(judge: &mut Judge, now: Time, slots: usize, author: &Id, was: &Ledger, after: &Ledger) {
+fn check_self_service(judge: &mut Judge, now: Time, author: &Id, was: &Ledger, after: &Ledger) {
     let mut wrong = Vec::new();
     if after.holders.iter().any(|holder| was.holder(&holder.id).is_none() && holder.id != *author) {
         wrong.push("it adds another than its author");
@@ -203,8 +236,9 @@ fn check_self_service(judge: &mut Judge, now: Time, slots: usize, author: &Id, w
     if after.version != was.version + 1 {
         wrong.push("its version is not the next one");
     }
-    if after.holders.len() > slots {
-        wrong.push("it names more holders than there are slots");
+    let entered = after.holders.iter().any(|holder| was.holder(&holder.id).is_none());
+    if entered && !together(&after.holders.iter().map(Rights::from).collect::<Vec<_>>()) {
+        wrong.push("it names holders that may not hold the lock together");
     }
     for what in wrong {
         judge.accuse(now, Wrong::SelfService, format!("a commit of {author:?}: {what}"));

@@ -20,6 +20,8 @@ pub struct World {
     /// Faults and new callers come until then; all must have come to an end by `end`.
     pub span: Time,
     end: Time,
+    /// In a mixed world, when each lock was granted since somebody had a rate.
+    pub grants: Vec<Vec<Time>>,
 }
 
 /// What came of a seed.
@@ -36,7 +38,7 @@ pub struct Outcome {
 /// Runs the world of one seed; with `said` everything that happens is printed.
 pub fn run(seed: u64, said: bool) -> Outcome {
     let mut rng = Rng::with_seed(seed);
-    let scenario = Scenario::draw(&mut rng);
+    let scenario = Scenario::draw(seed, &mut rng);
     if said {
         println!("seed {seed}: {scenario:?}");
     }
@@ -60,8 +62,9 @@ impl World {
         let hosts = (0..scenario.hosts).map(|_| Host::draw(&mut rng, scenario.wild_clocks, scenario.locks)).collect();
         let span = nanos(scenario.span);
         let turns = scenario.callers as u64 + 2;
-        let end = span + turns * (nanos(scenario.longest_job) + 20 * SECOND) + 4 * nanos(timing::lapse(scenario.max_ttl));
-        let judge = Judge::new(scenario.locks, scenario.slots);
+        let rate = scenario.mix.as_ref().and_then(|mix| mix.rate).map_or(0, |rate| nanos(rate.per()));
+        let end = span + turns * (nanos(scenario.longest_job) + 20 * SECOND + rate) + 4 * nanos(timing::lapse(scenario.max_ttl));
+        let judge = Judge::new(scenario.locks, scenario.several());
         let (queue, trace) = (Queue::default(), Trace::new(said));
         let server_clock = Host::draw(&mut rng, scenario.wild_clocks, 0);
         let mut out = Outside { now: 0, rng, queue, hosts, server_clock, judge, scenario, trace };
@@ -72,7 +75,8 @@ impl World {
             out.after(late, Event::Begin { host });
         }
         out.after(REPLICATE, Event::Replicate);
-        let mut world = World { out, callers: Vec::new(), server, span, end };
+        let grants = vec![Vec::new(); out.scenario.locks];
+        let mut world = World { out, callers: Vec::new(), server, span, end, grants };
         world.next_fault();
         world
     }
@@ -164,8 +168,12 @@ impl World {
             return;
         }
         let (lock, joined) = (message.lock, message.ticket.id.clone());
-        let unheard = matches!(message.request, Request::Take | Request::Commit(_)) && self.out.chance(self.out.scenario.unheard);
+        let unheard = matches!(message.request, Request::Take | Request::Enter(_) | Request::Commit(_))
+            && self.out.chance(self.out.scenario.unheard);
         let served = self.server.serve(message, &mut self.out);
+        if let Some(deed) = &served.deed {
+            self.judge_deed(lock, &joined, deed);
+        }
         if let Some(entered) = served.entered {
             self.judge_order(lock, caller, &joined, &entered);
         }

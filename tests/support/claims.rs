@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use vaultlock::ledger::codec::FMT;
-use vaultlock::ledger::{Commit, Guard, Holder, Id, Memory, Mode, Ticket, View, Who};
+use vaultlock::ledger::{Commit, Guard, Holder, Id, Memory, Mode, Policy, Ticket, View, Who};
 use vaultlock::name::Name;
 use vaultlock::store::{Outcome, Store};
 
@@ -26,6 +26,7 @@ pub fn ticket(label: &str) -> Ticket {
         slots: 1,
         priority: 0,
         lead_ms: 0,
+        policy: Policy::default(),
         ttl_ms: 30_000,
         who: Who { label: label.to_owned(), host: "here".to_owned(), pid: number },
     }
@@ -60,6 +61,8 @@ pub fn enter(view: &View, ticket: &Ticket) -> Commit {
         ttl_ms: ticket.ttl_ms,
         since: view.now,
         who: ticket.who.clone(),
+        group: None,
+        keep: None,
     });
     Commit { ledger: Some(ledger), guards: vec![Guard::Present(ticket.id.clone())], settle: mark(view), ..nothing(view) }
 }

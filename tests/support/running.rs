@@ -1,14 +1,16 @@
 //! A started vaultlock, and the processes that come of it.
 
 use std::fs::{self, File};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use super::signals;
 
 /// Far longer than anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -49,6 +51,19 @@ pub fn end_marked(mark: &str) {
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// A program with these words, on this store by the environment and on nothing else that the caller's shell says of stores.
+pub fn on_store(program: &Path, words: &[&str], url: &str) -> Command {
+    let mut command = Command::new(program);
+    signals::heed(&mut command);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VAULTLOCK_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("REDISCLI_AUTH").args(words).env("VAULTLOCK_STORE", url).stdin(Stdio::null());
+    // A group of its own, as a shell gives to each of its jobs.
+    command.process_group(0);
+    command
 }
 
 impl Running {

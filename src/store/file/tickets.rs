@@ -62,7 +62,7 @@ impl Tickets {
         }
         // The kernel's clock numbers the tickets: everybody here reads the same one, and it never goes back.
         let joined = Clock::Monotonic.now().0;
-        let order = joined as i64 - ticket.lead_ms.saturating_mul(1_000_000);
+        let order = (joined as i64).saturating_sub(ticket.lead_ms.saturating_mul(1_000_000));
         let place = Place { order, seq: joined, at: Wall::now(), id: ticket.id.clone() };
         let taken = renameat(&self.dir, unborn(&ticket.id).as_str(), &self.dir, place.file_name().as_str());
         taken.map_err(|error| failed("queue in", self.dir.path(), &error.into()))?;

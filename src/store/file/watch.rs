@@ -29,7 +29,6 @@ const WATCHER_STACK: usize = 64 * 1024;
 /// What one waiter listens to.
 #[derive(Default)]
 pub struct Watch {
-    waiting: bool,
     targets: BTreeSet<Id>,
     watched: Arc<Mutex<BTreeSet<Id>>>,
     ended: Option<Bell>,
@@ -41,7 +40,6 @@ impl Watch {
     pub fn aim(&mut self, view: &View, id: Option<&Id>) {
         self.targets.clear();
         let waiter = id.filter(|id| view.ledger.holder(id).is_none() && view.ticket(id).is_some());
-        self.waiting = waiter.is_some();
         let Some(id) = waiter else { return };
         let ahead = view.waiters().take_while(|listed| listed.ticket.id != *id);
         match ahead.filter(|listed| listed.life == Life::Alive).last() {
@@ -60,7 +58,8 @@ impl Watch {
         until: Tick,
         bell: BorrowedFd<'_>,
     ) -> Result<(), Error> {
-        if self.waiting && self.fifo.is_none() {
+        // A holder has one too, once its job takes long enough for it to wait: it may be asked to stop.
+        if self.fifo.is_none() {
             self.fifo = Some((id.clone(), make_fifo(dir, id)?));
             return Ok(());
         }

@@ -61,6 +61,8 @@ pub struct Verdict {
     pub codes: BTreeMap<i32, u64>,
     /// From the death of the last process of a holder to the next job's start.
     pub recoveries: Vec<Duration>,
+    /// Fences that fell on a server that had lost its memory and had its clock set: beyond the promise.
+    pub excused: u64,
     /// By rule and job.
     pub violations: BTreeMap<(Rule, u64), Violation>,
 }
@@ -131,6 +133,9 @@ impl Display for Verdict {
         write!(f, "{runs} runs, {jobs} jobs, {faults} faults ({told}), ")?;
         write!(f, "overlaps {}, fence regressions {}, ", self.overlaps(), self.count(Rule::Fence))?;
         write!(f, "stuck {}, violations {}, ", self.count(Rule::Stuck), self.violations.len())?;
+        if self.excused > 0 {
+            write!(f, "fences that fell on a server that lost its memory and had its clock set {}, ", self.excused)?;
+        }
         match (self.recovery(50), self.recovery(99), self.recovery(100)) {
             (Some(half), Some(most), Some(worst)) => {
                 let millis = |span: Duration| span.as_secs_f64() * 1e3;

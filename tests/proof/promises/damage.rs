@@ -85,7 +85,7 @@ fn look(store: &mut dyn Store, name: &Name, me: &Ticket) -> Option<bool> {
     let view = store.view(name, Some(&me.id)).ok()?;
     let now = Clock::Boottime.now();
     let mut watched = Watched::default();
-    let asker = Me { ticket: me.clone(), remembered: 0, wall: Wall::now() };
+    let asker = Me { ticket: me.clone(), remembered: 0, wall: Wall::now(), joining: true };
     let mut granted = false;
     for now in [now, now + DEFAULT_TTL / 2] {
         watched.look(&view, me, now);

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::resource::Resource;
-use crate::job::{Presence, daemon, leave, log_path};
+use crate::job::{Presence, daemon, end, log_path};
 use crate::log::{Log, Sign, What};
 
 const LOOK: Duration = Duration::from_millis(1);
@@ -66,13 +66,7 @@ pub fn main(words: &[String]) -> ! {
         eprintln!("usage: proof quiet DIR LOCK NUMBER DAEMONS DEED");
         exit(64);
     };
-    match live(&order) {
-        Ok(()) => leave(),
-        Err(error) => {
-            eprintln!("job {}: {error}", order.job);
-            exit(70);
-        }
-    }
+    end(order.job, live(&order))
 }
 
 fn live(order: &Order) -> io::Result<()> {

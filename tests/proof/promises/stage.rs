@@ -3,9 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -21,8 +20,7 @@ use super::processes::Processes;
 use super::quiet::{self, Deed};
 use crate::job::{self, Manner};
 use crate::log::{Event, What, read_all};
-use crate::support::running::{Done, Running, end_marked, marked, wait_for};
-use crate::support::signals;
+use crate::support::running::{Done, Running, end_marked, marked, on_store, wait_for};
 
 /// Every process of a stage has this in its environment, with the stage's own mark.
 const MARK: &str = "PROMISES_STAGE_MARK";
@@ -108,15 +106,8 @@ impl Stage {
 
     /// vaultlock with these words, on this store by the environment.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
-        signals::heed(&mut command);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VAULTLOCK_")) {
-            command.env_remove(name);
-        }
-        command.env_remove("REDISCLI_AUTH").args(words).env("VAULTLOCK_STORE", &self.url).env(MARK, &self.mark);
-        command.stdin(Stdio::null());
-        // A group of its own, as a shell gives to each of its jobs.
-        command.process_group(0);
+        let mut command = on_store(&self.binary, words, &self.url);
+        command.env(MARK, &self.mark);
         command
     }
 
