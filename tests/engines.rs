@@ -97,7 +97,7 @@ fn of_many_who_commit_on_one_version_one_wins(place: &dyn Place) {
                     ledger.fence += 1;
                     let commit = vaultlock::ledger::Commit { ledger: Some(ledger), ..nothing(&view) };
                     match store.commit(&name, &me.id, &commit).unwrap() {
-                        Outcome::Done(next) => (won, view) = (won + 1, next),
+                        Outcome::Done(next) => (won, view) = (won + 1, next.unwrap()),
                         Outcome::Conflict(next) => view = next,
                     }
                 }

@@ -52,7 +52,7 @@ fn commits_under_a_race_lose_nothing() {
                     view = match store.commit(&name, &me.id, &commit).unwrap() {
                         Outcome::Done(view) => {
                             won += 1;
-                            view
+                            view.unwrap()
                         }
                         Outcome::Conflict(view) => view,
                     };

@@ -146,6 +146,18 @@ pub(super) fn poll<const N: usize>(fds: [RawFd; N], millis: c_int) -> io::Result
     }
 }
 
+/// A descriptor that can be read while one of these can: epoll(7).
+pub(super) fn any_of<const N: usize>(fds: [BorrowedFd; N]) -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    let any = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    for fd in fds {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        // SAFETY: the event is live and initialised.
+        check(unsafe { libc::epoll_ctl(any.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event) })?;
+    }
+    Ok(any)
+}
+
 /// A non-blocking signalfd(2) for `set`.
 pub(super) fn signal_fd(set: &sigset_t) -> io::Result<OwnedFd> {
     // SAFETY: the set is live and initialised.

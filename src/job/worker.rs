@@ -32,6 +32,8 @@ pub struct Worker {
     /// SIGCHLD.
     pub(super) children: OwnedFd,
     timer: OwnedFd,
+    /// The sentry's pipe and SIGCHLD in one, for one who waits for other things too.
+    events: Option<OwnedFd>,
     pub(super) deadline: Deadline,
     pub(super) state: State,
     one_thread: PhantomData<*const ()>,
@@ -79,6 +81,7 @@ impl Worker {
             from_sentry: parts.from_sentry,
             children: kernel::signal_fd(&signals::set_of(&[libc::SIGCHLD]))?,
             timer: kernel::alarm_fd(parts.ladder.clock)?,
+            events: None,
             deadline: Deadline::new(parts.page, parts.ladder, killer),
             to_sentry,
             state: State::default(),
@@ -111,6 +114,23 @@ impl Worker {
                 return Ok(None);
             }
         }
+    }
+
+    /// The next event, if there is one now.
+    pub fn next_at_once(&mut self) -> Option<Event> {
+        self.drain_children();
+        self.look_at_sentry().or_else(|| self.look_at_job())
+    }
+
+    /// Can be read when [`Worker::next_at_once`] has something, until the sentry's death has been told.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn events(&mut self) -> io::Result<BorrowedFd<'_>> {
+        if self.events.is_none() {
+            self.events = Some(kernel::any_of([self.from_sentry.as_fd(), self.children.as_fd()])?);
+        }
+        Ok(self.events.as_ref().expect("just made").as_fd())
     }
 
     /// Starts the job; returns when its program runs. Once only.

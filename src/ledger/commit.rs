@@ -21,6 +21,8 @@ pub struct Commit {
     pub wake: Vec<Id>,
     /// The mark of an unsure memory that its author has waited out.
     pub settle: Option<String>,
+    /// Whether its author wants to see the lock as it is afterwards. What it saw before and did itself tells the rest.
+    pub show: bool,
 }
 
 /// What must still be so when a commit is carried out.
@@ -45,6 +47,8 @@ pub fn release(view: &View, id: &Id) -> Option<Commit> {
     let wake = next_to_enter(view, &ledger, id);
     // A flushed store counts its versions anew: one that comes late must not fit a ledger that knows nothing of its author.
     let guards = if mutant::on(Mutant::BlindRelease) { Vec::new() } else { vec![Guard::Present(id.clone())] };
+    // Of a lock that is free the one who is woken hears, and whoever joined meanwhile is seen by it.
+    let handed_on = ledger.holders.is_empty() && !wake.is_empty();
     Some(Commit {
         version: view.ledger.version,
         epoch: view.epoch.clone(),
@@ -53,6 +57,7 @@ pub fn release(view: &View, id: &Id) -> Option<Commit> {
         guards,
         wake,
         settle: None,
+        show: !handed_on,
     })
 }
 
@@ -79,5 +84,6 @@ pub fn wake(view: &View, wake: Vec<Id>) -> Commit {
         guards: Vec::new(),
         wake,
         settle: None,
+        show: true,
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gon
             Memory::Unsure { mark, .. } => Some(mark.clone()),
             Memory::Intact => None,
         },
+        show: false,
     }
 }
 
@@ -82,5 +83,6 @@ pub(super) fn adopt(view: &View, me: &Me) -> Commit {
         guards: vec![Guard::Present(me.ticket.id.clone())],
         wake: Vec::new(),
         settle: None,
+        show: true,
     }
 }

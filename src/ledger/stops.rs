@@ -113,5 +113,6 @@ fn ask(view: &View, me: &Me, whom: Vec<(Id, StopReason)>) -> Option<Commit> {
         guards: vec![Guard::Present(me.ticket.id.clone())],
         wake,
         settle: None,
+        show: true,
     })
 }

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use super::codec::FMT;
-use super::{Holder, Id, Ledger, Policy, Ticket};
+use super::room::obstacle;
+use super::{Commit, Holder, Id, Ledger, Policy, Ticket};
 use crate::time::Wall;
 
 /// Stores list this many waiters, in order, and count the rest.
 pub const LISTED: usize = 32;
+
+/// So many are listed at the least: who goes first, and who comes after it.
+pub const FIRST: usize = 2;
 
 /// One lock as the store shows it. The ledger is no newer than the tickets: a ticket that the ledger names and the
 /// view lacks is gone.
@@ -37,6 +41,41 @@ impl View {
     /// The ticket, unless the store knows that its claim is dead.
     pub fn living(&self, id: &Id) -> Option<&Listed> {
         self.ticket(id).filter(|listed| listed.life != Life::Dead)
+    }
+
+    /// The lock once a commit that is based on this view has been carried out.
+    #[must_use]
+    pub fn after(mut self, commit: &Commit) -> View {
+        self.tickets.retain(|listed| !commit.drop.contains(&listed.ticket.id));
+        let waited = |id: &Id| self.ledger.holder(id).is_none();
+        let left = commit.drop.iter().filter(|id| waited(id)).count();
+        let entered = commit.ledger.iter().flat_map(|ledger| &ledger.holders).filter(|holder| waited(&holder.id)).count();
+        self.waiting = self.waiting.saturating_sub(left + entered);
+        self.ahead = if entered > 0 { self.waiting } else { self.ahead };
+        if commit.settle.is_some() {
+            self.memory = Memory::Intact;
+        }
+        if let Some(ledger) = &commit.ledger {
+            self.ledger = ledger.clone();
+        }
+        self
+    }
+
+    /// How many living waiters `id` must be shown. A plain lock's first waiter is let in whoever stands behind it, and while
+    /// holders that live leave no room nobody is, so that two will do; where there are rules, or it is somebody else's turn,
+    /// all that a store lists matter.
+    pub fn enough(&self, id: Option<&Id>) -> usize {
+        let Some(id) = id else { return LISTED };
+        let Ledger { holders, stops, rated, .. } = &self.ledger;
+        let plain = stops.is_empty()
+            && rated.is_none()
+            && holders.iter().all(|holder| holder.keep.is_none())
+            && self.tickets.iter().all(|listed| listed.ticket.policy.is_none());
+        let first = self.waiters().find(|listed| listed.life != Life::Dead);
+        let is_first = self.ledger.holder(id).is_some() || first.is_none_or(|first| first.ticket.id == *id);
+        let living: Vec<&Holder> = holders.iter().filter(|h| self.ticket(&h.id).is_some_and(|l| l.life == Life::Alive)).collect();
+        let is_held = self.ticket(id).is_some_and(|mine| obstacle(&living, &mine.ticket).is_some());
+        if plain && (is_first || is_held) { FIRST } else { LISTED }
     }
 
     /// The waiters that are listed, in order.

@@ -105,6 +105,11 @@ impl Guard {
         matches!(self.state, State::Running { .. } | State::Lingering)
     }
 
+    /// Whether it waits for its turn, and nothing has happened.
+    pub fn is_in_queue(&self) -> bool {
+        self.state == State::Waiting
+    }
+
     /// Takes in one event.
     pub fn handle(&mut self, event: Event, now: Tick) -> Vec<Order> {
         match event {

@@ -1,7 +1,7 @@
 //! The session's turning: on a thread of its own, the heartbeat, as soon as there is anything to wait for.
 //!
-//! A free lock is taken in less time than a thread takes to start and to be woken, and a job of a few milliseconds needs
-//! no beat. So a session is first turned where the worker stands, and moves to its thread when it must wait, when the
+//! A free lock is taken in less time than a thread takes to start and to be woken, a waiter has nothing else to do, and a
+//! job of a few milliseconds needs no beat. So a session is turned where the worker stands, and moves to its thread when the
 //! store takes its time, or when the job does.
 
 use std::collections::VecDeque;
@@ -15,6 +15,7 @@ use crate::bell::Bell;
 use crate::job::Deadline;
 use crate::mutant::{self, Mutant};
 use crate::session::{Ending, News, Order, Orders, Session, Turn};
+use crate::time::Tick;
 
 /// TLS and JSON, nothing deep.
 const STACK: usize = 512 * 1024;
@@ -33,6 +34,8 @@ pub struct Heartbeat {
     deadline: Option<Deadline>,
     /// How long one request may take.
     request: Duration,
+    /// Until when it has nothing to do, where it waits here for a store that answers.
+    rest: Option<Tick>,
     over: bool,
 }
 
@@ -65,7 +68,7 @@ impl Heartbeat {
         session.allow(HURRY.min(request));
         let (orders, bell) = (session.orders(), Bell::new()?);
         let place = Place::Here(Box::new(session));
-        Ok(Heartbeat { place, orders, bell, early: VecDeque::new(), deadline: None, request, over: false })
+        Ok(Heartbeat { place, orders, bell, early: VecDeque::new(), deadline: None, request, rest: None, over: false })
     }
 
     /// Before the process splits: turns a session that asks nobody but this host's kernel until it is let in or must wait.
@@ -94,7 +97,7 @@ impl Heartbeat {
 
     fn turn_until_let_in(&mut self) {
         let Place::Here(session) = &mut self.place else { return };
-        while let Some(turn) = session.turn_at_once() {
+        while let Ok(turn) = session.turn_at_once() {
             let upward = finish_turn(session, turn, self.deadline.as_ref());
             let done = matches!(upward.turn, Turn::News(News::Granted { .. }) | Turn::End(_));
             self.early.push_back(upward);
@@ -114,6 +117,18 @@ impl Heartbeat {
         matches!(self.place, Place::Here(_)) && !self.over
     }
 
+    /// Until when it has nothing to do, after [`Heartbeat::hear`] had no news: the caller may wait by [`Heartbeat::wait`].
+    pub fn rest(&self) -> Option<Tick> {
+        self.rest.filter(|_| self.is_here())
+    }
+
+    /// Waits where it stands for its turn, for `bell`, or for the end of its rest.
+    pub fn wait(&mut self, bell: BorrowedFd<'_>) {
+        if let (Place::Here(session), Some(until)) = (&mut self.place, self.rest.take()) {
+            session.wait(until, bell);
+        }
+    }
+
     pub fn give(&self, order: Order) {
         self.orders.give(order);
     }
@@ -126,7 +141,9 @@ impl Heartbeat {
         }
         let upward = match &mut self.place {
             Place::Here(session) if !self.over => {
-                session.turn_at_once().map(|turn| finish_turn(session, turn, self.deadline.as_ref()))
+                let turn = session.turn_at_once();
+                self.rest = turn.as_ref().err().copied().filter(|_| session.is_answered());
+                turn.ok().map(|turn| finish_turn(session, turn, self.deadline.as_ref()))
             }
             Place::Here(_) | Place::Moving => None,
             Place::Apart(news) => {

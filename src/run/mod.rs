@@ -146,6 +146,9 @@ impl Loop {
                 Turn::End(ending) => Event::Ended(ending),
             };
         }
+        if self.guard.is_in_queue() && self.console.redraw_at() == Tick::NEVER && self.heartbeat.rest().is_some() {
+            return self.wait_in_queue();
+        }
         if self.heartbeat.is_here()
             && !self.is_within_brief_job()
             && let Err(error) = self.heartbeat.move_apart()
@@ -164,6 +167,23 @@ impl Loop {
             }
             Err(error) => {
                 self.console.error(&format!("can't watch the job any longer: {error}; ending it"));
+                Event::Blind
+            }
+        }
+    }
+
+    /// A waiter needs no thread for its heart: it hears signals, wakes and the time in one place.
+    fn wait_in_queue(&mut self) -> Event {
+        if let Some(event) = self.worker.next_at_once() {
+            return Event::Job(event);
+        }
+        match self.worker.events() {
+            Ok(events) => {
+                self.heartbeat.wait(events);
+                Event::Time
+            }
+            Err(error) => {
+                self.console.error(&format!("can't watch for signals: {error}"));
                 Event::Blind
             }
         }

@@ -122,6 +122,11 @@ impl Claim {
         &self.ticket
     }
 
+    /// Whether the store answered the last time it was asked.
+    pub fn is_answered(&self) -> bool {
+        self.failures == 0
+    }
+
     /// What this claim has seen of the lock, for the next one on this host.
     pub fn watched(&self) -> &Watched {
         &self.watched
@@ -224,9 +229,14 @@ impl Claim {
                 self.see(view, now, wall);
             }
             (Phase::Waiting(_), Answer::Beat(beat)) => self.beat_in_queue(sent, now, wall, beat),
-            (Phase::Committing(_), Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view))) => {
-                self.see(view, now, wall);
+            (Phase::Committing(commit), Answer::Outcome(Outcome::Done(shown))) => {
+                // What it was based on is what was seen last.
+                match shown.or_else(|| self.view.take().map(|view| view.after(&commit))) {
+                    Some(view) => self.see(view, now, wall),
+                    None => self.phase = Phase::Waiting(Pause::Look),
+                }
             }
+            (Phase::Committing(_), Answer::Outcome(Outcome::Conflict(view))) => self.see(view, now, wall),
             (Phase::Holding { .. }, Answer::View(view)) => self.see(view, now, wall),
             (Phase::Holding { .. }, Answer::Beat(beat)) => self.beat_in_hand(sent, now, wall, beat),
             (Phase::Leaving { until, .. }, Answer::View(view)) => {

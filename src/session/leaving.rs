@@ -2,7 +2,7 @@
 
 use super::claim::{Claim, Phase};
 use super::words::{Ending, Request, Step};
-use crate::ledger::{commit, room::next_to_enter};
+use crate::ledger::{Commit, commit, room::next_to_enter};
 use crate::store::Outcome;
 use crate::time::Tick;
 
@@ -22,14 +22,15 @@ impl Claim {
 
     pub(super) fn left(&mut self, until: Tick, outcome: Outcome) {
         match outcome {
-            Outcome::Done(view) => {
+            Outcome::Done(None) => self.phase = Phase::Ended,
+            Outcome::Done(Some(view)) => {
                 // Who joined after my last view is not in the wake I sent along.
                 let known = self.view.as_ref().map(|known| next_to_enter(known, &view.ledger, &self.ticket.id));
                 let next = next_to_enter(&view, &view.ledger, &self.ticket.id);
                 self.phase = if next.is_empty() || known == Some(next.clone()) {
                     Phase::Ended
                 } else {
-                    Phase::PassingOn(commit::wake(&view, next))
+                    Phase::PassingOn(Commit { show: false, ..commit::wake(&view, next) })
                 };
             }
             Outcome::Conflict(view) => {

@@ -2,7 +2,7 @@
 //! Whoever turns a session is its heartbeat, so it must do nothing else that can block.
 
 use std::mem;
-use std::os::fd::{AsFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -105,21 +105,32 @@ impl Session {
         loop {
             match self.step() {
                 Next::Turn(turn) => return turn,
-                Next::Wait(until) => self.wait(until),
+                Next::Wait(until) => {
+                    let bell = self.orders.bell.clone();
+                    self.wait(until, bell.as_fd());
+                }
                 Next::Step => {}
             }
         }
     }
 
-    /// Goes on until there is news, or something to wait for: then `None`.
-    pub fn turn_at_once(&mut self) -> Option<Turn> {
+    /// Goes on until there is news, or something to wait for until that moment.
+    ///
+    /// # Errors
+    /// The moment, where there is no news.
+    pub fn turn_at_once(&mut self) -> Result<Turn, Tick> {
         loop {
             match self.step() {
-                Next::Turn(turn) => return Some(turn),
-                Next::Wait(_) => return None,
+                Next::Turn(turn) => return Ok(turn),
+                Next::Wait(until) => return Err(until),
                 Next::Step => {}
             }
         }
+    }
+
+    /// Whether its store answered the last time it was asked.
+    pub fn is_answered(&self) -> bool {
+        self.claim.is_answered()
     }
 
     fn step(&mut self) -> Next {
@@ -135,12 +146,12 @@ impl Session {
         }
     }
 
-    fn wait(&mut self, until: Tick) {
-        let bell = self.orders.bell.clone();
-        let waited = self.store.wait(&self.lock, &self.claim.ticket().id, until, bell.as_fd());
+    /// Waits for a wake, for `bell`, or for the moment that the last turn named.
+    pub fn wait(&mut self, until: Tick, bell: BorrowedFd<'_>) {
+        let waited = self.store.wait(&self.lock, &self.claim.ticket().id, until, bell);
         if waited.is_err() {
             // Nothing but speed hangs on being woken: without it, look at the time that was named.
-            let _ = listen(&[bell.as_fd()], until, self.clock);
+            let _ = listen(&[bell], until, self.clock);
         }
         self.claim.woken(self.clock.now());
     }

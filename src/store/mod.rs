@@ -40,7 +40,7 @@ pub trait Store: Send {
     /// Renews an existing ticket; never makes one. `with` are the claims the caller watches.
     fn beat(&mut self, lock: &Name, id: &Id, with: &[Id]) -> Result<Beat, Error>;
 
-    /// The lock as it is now, no older than the caller's own last write; `id` is the asker's ticket.
+    /// The lock as it is now, no older than the caller's own last write or its wake; `id` is the asker's ticket.
     fn view(&mut self, lock: &Name, id: Option<&Id>) -> Result<View, Error>;
 
     /// Carries out a commit, all or nothing, and wakes whom it names.
@@ -107,7 +107,8 @@ pub enum Beat {
 /// The answer to a commit.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Done(View),
+    /// With a view if the commit asked for one.
+    Done(Option<View>),
     /// Something the commit relied on has changed; the view shows what is so now. It may also have been carried out and
     /// overtaken since.
     Conflict(View),

@@ -145,11 +145,11 @@ impl Caller {
 fn believed(mut answer: Answer, clocks_agree: bool) -> Answer {
     match &mut answer {
         _ if clocks_agree => {}
-        Answer::View(view) | Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view)) => {
+        Answer::View(view) | Answer::Outcome(Outcome::Done(Some(view)) | Outcome::Conflict(view)) => {
             disbelieve(view);
         }
         Answer::Beat(Beat::Alive { quiet, .. }) => *quiet = None,
-        Answer::Beat(Beat::Gone) => {}
+        Answer::Beat(Beat::Gone) | Answer::Outcome(Outcome::Done(None)) => {}
     }
     answer
 }

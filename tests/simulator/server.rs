@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use vaultlock::ledger::{Id, Ledger, Memory, View};
+use vaultlock::ledger::{Id, Ledger, Memory, View, view::LISTED};
 use vaultlock::name::Name;
 use vaultlock::session::words::{Answer, Request};
 use vaultlock::store::memory::{Engine, Moment};
@@ -84,7 +84,7 @@ impl Server {
             }
             Request::Enter(straight) => {
                 self.served.entry(id.clone()).or_insert(out.now);
-                let before = self.engine.view(&lock, None, at);
+                let before = self.engine.list(&lock, None, LISTED, at);
                 let view = self.engine.enter(&lock, &message.ticket, &straight, at);
                 if view.ledger != before.ledger {
                     served.entered = self.judge_commit((message.caller, number), &id, &before, &view.ledger, false, out);
@@ -101,7 +101,7 @@ impl Server {
             }
             Request::View => Answer::View(self.engine.view(&lock, Some(&id), at)),
             Request::Commit(commit) => {
-                let before = self.engine.view(&lock, Some(&id), at);
+                let before = self.engine.list(&lock, Some(&id), LISTED, at);
                 let renewed: Vec<_> = commit.drop.iter().map(|id| self.engine.renewed(&lock, id)).collect();
                 let (outcome, woken) = self.engine.commit(&lock, &id, &commit, at);
                 served.woken = woken;
@@ -119,7 +119,7 @@ impl Server {
                 Answer::Outcome(outcome)
             }
         });
-        if let Ok(Answer::View(view) | Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view))) = &mut served.answer {
+        if let Ok(Answer::View(view) | Answer::Outcome(Outcome::Done(Some(view)) | Outcome::Conflict(view))) = &mut served.answer {
             self.count_uptime(view, out);
         }
         served

@@ -41,7 +41,7 @@ pub fn hold(store: &mut (impl Store + ?Sized), name: &str, ticket: &Ticket) -> V
 /// The view after a commit that must not conflict.
 pub fn done(outcome: Outcome) -> View {
     match outcome {
-        Outcome::Done(view) => view,
+        Outcome::Done(view) => view.expect("it was to be shown"),
         Outcome::Conflict(view) => panic!("conflict: {view:?}"),
     }
 }
@@ -77,6 +77,7 @@ pub fn nothing(view: &View) -> Commit {
         guards: Vec::new(),
         wake: Vec::new(),
         settle: None,
+        show: true,
     }
 }
 

@@ -32,15 +32,20 @@ impl Listing {
 
     /// The names in it now, without the dotted ones.
     pub fn names(&mut self) -> Result<Vec<String>, Error> {
-        let mut names = Vec::new();
+        self.map(|name| Ok(name.to_owned()))
+    }
+
+    /// What those names mean, each read where it lies; `read` gives back, for the error, one that means nothing.
+    pub fn map<T>(&mut self, mut read: impl FnMut(&str) -> Result<T, Error>) -> Result<Vec<T>, Error> {
+        let mut all = Vec::new();
         for entry in self.dir.iter() {
             let entry = entry.map_err(|error| failed("list", &self.path, &error.into()))?;
             let name = entry.file_name().to_bytes();
             if !name.starts_with(b".") {
-                names.push(String::from_utf8_lossy(name).into_owned());
+                all.push(read(&String::from_utf8_lossy(name))?);
             }
         }
-        Ok(names)
+        Ok(all)
     }
 }
 

@@ -23,14 +23,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Straight, Ticket, View, view::LISTED};
+use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Straight, Ticket, View, view::FIRST};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
 use super::{Beat, Error, Kind, Liveness, Outcome, Store};
 use ledgers::Ledgers;
 use place::{LockDir, Place};
-use tickets::{Mine, Tickets};
+use tickets::{Mine, Place as TicketPlace, Tickets};
 use watch::Watch;
 
 pub use place::default_dir;
@@ -95,7 +95,9 @@ impl Store for FileStore {
         let taken = self.lock(lock)?.tickets.take(ticket).and_then(|()| self.view(lock, Some(&ticket.id)));
         if taken.is_err() {
             // What a refused caller leaves behind would stand in the queue of a lock that nobody can sweep.
-            let _ = self.lock(lock)?.tickets.drop_all(std::slice::from_ref(&ticket.id));
+            let tickets = &mut self.lock(lock)?.tickets;
+            let _ = tickets.unlink_all(std::slice::from_ref(&ticket.id));
+            tickets.unlock_all(std::slice::from_ref(&ticket.id));
         }
         taken
     }
@@ -128,9 +130,7 @@ impl Store for FileStore {
             Some(ledger) => ledger,
             None => Ledger::blank(lock.as_str(), &epoch),
         };
-        let view = opened.look(ledger, epoch, id, now, max_ttl)?;
-        opened.watch.aim(&view, id);
-        Ok(view)
+        opened.look(ledger, epoch, id, now, max_ttl)
     }
 
     fn commit(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error> {
@@ -140,26 +140,30 @@ impl Store for FileStore {
         if done {
             // The bells first: a bell whose ticket is gone would be swept by nobody.
             opened.watch.forget(&opened.dir, id, &commit.drop);
-            opened.tickets.drop_all(&commit.drop)?;
+            opened.tickets.unlink_all(&commit.drop)?;
+            // Before the locks come free: it need not be woken by their ends as well.
             for id in &commit.wake {
-                watch::wake(&opened.dir, id);
+                opened.watch.wake(&opened.dir, id);
             }
+            opened.tickets.unlock_all(&commit.drop);
         }
         match (done, &commit.ledger) {
+            (true, _) if !commit.show => {
+                opened.watch.aim([]);
+                Ok(Outcome::Done(None))
+            }
             // Linked a moment ago: what is current needs no second reading.
             (true, Some(ledger)) => {
-                let view = opened.look(ledger.clone(), epoch, Some(id), Wall::now(), max_ttl)?;
-                opened.watch.aim(&view, Some(id));
-                Ok(Outcome::Done(view))
+                opened.look(ledger.clone(), epoch, Some(id), Wall::now(), max_ttl).map(|view| Outcome::Done(Some(view)))
             }
-            (true, None) => self.view(lock, Some(id)).map(Outcome::Done),
+            (true, None) => self.view(lock, Some(id)).map(|view| Outcome::Done(Some(view))),
             (false, _) => self.view(lock, Some(id)).map(Outcome::Conflict),
         }
     }
 
     fn wait(&mut self, lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
         let opened = self.lock(lock)?;
-        opened.watch.wait(&opened.dir, &mut opened.tickets, id, until, bell)
+        opened.watch.wait(&opened.dir, &opened.tickets, id, until, bell)
     }
 
     fn locks(&mut self) -> Result<Vec<Name>, Error> {
@@ -196,30 +200,48 @@ impl OpenLock {
     fn look(&mut self, ledger: Ledger, epoch: String, id: Option<&Id>, now: Wall, max_ttl: Duration) -> Result<View, Error> {
         let places = self.tickets.places()?;
         let (holding, waiting): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| ledger.holder(&place.id).is_some());
-        let ahead = id.and_then(|id| waiting.iter().position(|place| place.id == *id));
-        let mut tickets = Vec::new();
+        let mine = id.and_then(|id| waiting.iter().position(|place| place.id == *id));
+        let (count, ahead) = (waiting.len(), mine.unwrap_or(waiting.len()));
+        let mut view =
+            View { ledger, tickets: Vec::new(), waiting: count, ahead, epoch, memory: Memory::Intact, max_ttl, now };
         for place in &holding {
-            tickets.extend(self.tickets.read(place, now)?);
+            view.tickets.extend(self.tickets.read(place, now)?);
         }
+        let mut wait = waiting.iter().enumerate().peekable();
+        let mut last = mine.map(|at| self.tickets.read(&waiting[at], now)).transpose()?.flatten();
         // The dead among the first are listed beside them: who is not listed counts as alive.
-        let mut living = 0;
-        for (at, place) in waiting.iter().enumerate() {
-            if living < LISTED || ahead == Some(at) {
-                let listed = self.tickets.read(place, now)?;
-                living += usize::from(listed.as_ref().is_some_and(|listed| listed.life == Life::Alive));
-                tickets.extend(listed);
+        let (mut living, mut wanted) = (0, FIRST);
+        while let Some((at, place)) = wait.next_if(|_| living < wanted) {
+            let listed = if mine == Some(at) { last.take() } else { self.tickets.read(place, now)? };
+            living += usize::from(listed.as_ref().is_some_and(|listed| listed.life == Life::Alive));
+            view.tickets.extend(listed);
+            if living == wanted {
+                view.tickets.extend(last.clone());
+                wanted = view.enough(id);
+                view.tickets.truncate(view.tickets.len() - usize::from(last.is_some()));
             }
         }
-        Ok(View {
-            ledger,
-            tickets,
-            waiting: waiting.len(),
-            ahead: ahead.unwrap_or(waiting.len()),
-            epoch,
-            memory: Memory::Intact,
-            max_ttl,
-            now,
-        })
+        view.tickets.extend(last);
+        self.tickets.keep_known(&view.tickets);
+        self.aim(&view, &holding, mine.map(|mine| &waiting[..mine]))?;
+        Ok(view)
+    }
+
+    /// Watches whose end would change things for one who waits behind these: the last of them that lives, or else the holders.
+    fn aim(&mut self, view: &View, holding: &[TicketPlace], before: Option<&[TicketPlace]>) -> Result<(), Error> {
+        let Some(before) = before else {
+            self.watch.aim([]);
+            return Ok(());
+        };
+        for place in before.iter().rev() {
+            if self.tickets.lives(place)? {
+                self.watch.aim([place.clone()]);
+                return Ok(());
+            }
+        }
+        let lives = |place: &&TicketPlace| view.ticket(&place.id).is_some_and(|listed| listed.life == Life::Alive);
+        self.watch.aim(holding.iter().filter(lives).cloned());
+        Ok(())
     }
 
     /// Dead is for ever on this engine (nobody can take a freed ticket again), so what was judged dead needs no second

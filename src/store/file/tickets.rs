@@ -1,7 +1,9 @@
 //! Tickets of one lock: a locked file a claim, its place in the queue in its name.
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::Write;
+use std::str::FromStr;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
@@ -19,6 +21,8 @@ use crate::time::{Clock, Wall};
 pub struct Tickets {
     dir: Listing,
     mine: OwnTickets,
+    /// Others' tickets, once read: they never change.
+    known: BTreeMap<Id, Ticket>,
 }
 
 /// A ticket of this process: the file whose lock is the claim's life.
@@ -41,7 +45,7 @@ pub struct Place {
 impl Tickets {
     pub fn open(lock: &LockDir) -> Result<Tickets, Error> {
         let dir = Listing::new(lock.part("tickets")?, lock.path.join("tickets"))?;
-        Ok(Tickets { dir, mine: OwnTickets::new() })
+        Ok(Tickets { dir, mine: OwnTickets::new(), known: BTreeMap::new() })
     }
 
     /// Makes the ticket's file, locked, under a name nobody looks at yet: a ticket is never seen unlocked.
@@ -83,32 +87,52 @@ impl Tickets {
 
     /// Every ticket's place, in order.
     pub fn places(&mut self) -> Result<Vec<Place>, Error> {
-        let mut places = Vec::new();
-        for name in self.dir.names()? {
-            places.push(Place::parse(&name).ok_or_else(|| {
+        let path = self.dir.path().to_owned();
+        let mut places = self.dir.map(|name| {
+            Place::parse(name).ok_or_else(|| {
                 Error::Damaged(format!(
                     "{} is no ticket: nothing was granted and nothing changed; find out who put it there",
-                    shown_path(&self.dir.path().join(&name))
+                    shown_path(&path.join(name))
                 ))
-            })?);
-        }
-        places.sort();
+            })
+        })?;
+        places.sort_unstable();
         Ok(places)
     }
 
     /// The ticket at a place; `None` if it was dropped meanwhile.
-    pub fn read(&self, place: &Place, now: Wall) -> Result<Option<Listed>, Error> {
-        let (ticket, life) = match self.mine.get(&place.id) {
-            Some(mine) => (mine.ticket.clone(), Life::Alive),
-            None => {
+    pub fn read(&mut self, place: &Place, now: Wall) -> Result<Option<Listed>, Error> {
+        let (ticket, life) = match (self.mine.get(&place.id), self.known.get(&place.id)) {
+            (Some(mine), _) => (mine.ticket.clone(), Life::Alive),
+            (None, Some(known)) => {
+                let ticket = known.clone();
+                let Some(file) = self.reopen(place)? else { return Ok(None) };
+                (ticket, self.probe(&file, place)?)
+            }
+            (None, None) => {
                 let name = place.file_name();
                 let found = read_file(&self.dir, self.dir.path(), &name, codec::LONGEST)?;
                 let Some(found) = found else { return Ok(None) };
-                (self.decode(&found.text, &name, &place.id)?, self.probe(&found.file, &name)?)
+                let ticket = self.decode(&found.text, &name, &place.id)?;
+                self.known.insert(place.id.clone(), ticket.clone());
+                (ticket, self.probe(&found.file, place)?)
             }
         };
         let Place { order, seq, at, .. } = *place;
         Ok(Some(Listed { ticket, order, seq, at: at.min(now), life }))
+    }
+
+    /// Forgets the texts of all but these.
+    pub fn keep_known(&mut self, listed: &[Listed]) {
+        if self.known.len() > listed.len() {
+            self.known.retain(|id, _| listed.iter().any(|listed| listed.ticket.id == *id));
+        }
+    }
+
+    /// Whether the claim at a place lives; a ticket that was dropped is no life.
+    pub fn lives(&self, place: &Place) -> Result<bool, Error> {
+        let file = if self.mine.contains_key(&place.id) { return Ok(true) } else { self.reopen(place)? };
+        file.map_or(Ok(false), |file| Ok(self.probe(&file, place)? == Life::Alive))
     }
 
     /// Whether a ticket's claim lives; `None` if there is no such ticket.
@@ -119,15 +143,19 @@ impl Tickets {
         }
     }
 
-    /// Opens another claim's ticket, to wait for its end.
-    pub fn open_other(&mut self, id: &Id) -> Option<File> {
-        let place = self.places().ok()?.into_iter().find(|place| place.id == *id)?;
-        let found = read_file(&self.dir, self.dir.path(), &place.file_name(), 0).ok()?;
-        found.map(|found| found.file)
+    /// A file of another claim's ticket, to wait for its end; `None` if it was dropped.
+    pub fn reopen(&self, place: &Place) -> Result<Option<File>, Error> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let name = place.file_name();
+        match openat(&self.dir, name.as_str(), flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(failed("open", &self.dir.path().join(name), &error.into())),
+        }
     }
 
-    /// Ends claims: the name first, then the lock, so that who waits for the lock finds the name gone.
-    pub fn drop_all(&mut self, ids: &[Id]) -> Result<(), Error> {
+    /// Takes claims' names away.
+    pub fn unlink_all(&mut self, ids: &[Id]) -> Result<(), Error> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -142,12 +170,16 @@ impl Tickets {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(error) => return Err(failed("remove", &self.dir.path().join(name), &error.into())),
             }
-            if let Some(mine) = self.mine.remove(id) {
-                // For every holder of this description, in the sentry and in what the job left behind too.
-                let _ = mine.file.unlock();
-            }
         }
         Ok(())
+    }
+
+    /// Ends claims whose names are gone: who waits for the lock's end finds no name any more.
+    pub fn unlock_all(&mut self, ids: &[Id]) {
+        for mine in ids.iter().filter_map(|id| self.mine.remove(id)) {
+            // For every holder of this description, in the sentry and in what the job left behind too.
+            let _ = mine.file.unlock();
+        }
     }
 
     fn make(&self, ticket: &Ticket) -> Result<File, Error> {
@@ -180,11 +212,11 @@ impl Tickets {
     }
 
     /// A shared lock is granted only once the claim's exclusive one is gone for good: nobody ever locks a ticket again.
-    fn probe(&self, file: &File, name: &str) -> Result<Life, Error> {
+    fn probe(&self, file: &File, place: &Place) -> Result<Life, Error> {
         match file.try_lock_shared() {
             Ok(()) => Ok(Life::Dead),
             Err(TryLockError::WouldBlock) => Ok(Life::Alive),
-            Err(TryLockError::Error(error)) => Err(failed("probe", &self.dir.path().join(name), &error)),
+            Err(TryLockError::Error(error)) => Err(failed("probe", &self.dir.path().join(place.file_name()), &error)),
         }
     }
 }
@@ -196,15 +228,17 @@ impl Place {
 
     fn parse(name: &str) -> Option<Place> {
         let mut words = name.split('.');
-        let place = Place {
-            order: words.next()?.parse().ok()?,
-            seq: words.next()?.parse().ok()?,
-            at: Wall(words.next()?.parse().ok()?),
-            id: Id::try_from(words.next()?.to_owned()).ok()?,
-        };
-        // One spelling each: two names must not be one place.
-        (words.next().is_none() && place.file_name() == name).then_some(place)
+        let (order, seq, at) = (spelled(words.next()?)?, spelled(words.next()?)?, Wall(spelled(words.next()?)?));
+        let place = Place { order, seq, at, id: Id::try_from(words.next()?.to_owned()).ok()? };
+        words.next().is_none().then_some(place)
     }
+}
+
+/// A number in its one spelling: two names must not be one place.
+fn spelled<T: FromStr>(text: &str) -> Option<T> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let one_way = !digits.starts_with(['0', '+']) || text == "0";
+    one_way.then(|| text.parse().ok())?
 }
 
 fn unborn(id: &Id) -> String {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -17,10 +17,10 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 
 use super::place::LockDir;
-use super::tickets::Tickets;
+use super::tickets::{Place, Tickets};
 use super::{Error, failed};
 use crate::bell::{Bell, listen};
-use crate::ledger::{Id, Life, View};
+use crate::ledger::Id;
 use crate::time::{Clock, Tick};
 
 /// A watcher runs one system call; the smallest stack the platform grants is plenty.
@@ -29,23 +29,19 @@ const WATCHER_STACK: usize = 64 * 1024;
 /// What one waiter listens to.
 #[derive(Default)]
 pub struct Watch {
-    targets: BTreeSet<Id>,
+    targets: BTreeSet<Place>,
     watched: Arc<Mutex<BTreeSet<Id>>>,
     ended: Option<Bell>,
     fifo: Option<(Id, File)>,
+    /// Where the FIFOs are, once one was needed.
+    bells: Option<OwnedFd>,
 }
 
 impl Watch {
-    /// Chooses whose end would change things for `id`: the living waiter ahead of it, or else the holders.
-    pub fn aim(&mut self, view: &View, id: Option<&Id>) {
+    /// Chooses whose end would change things for one who waits: the living waiter ahead of it, or else the holders.
+    pub fn aim(&mut self, targets: impl IntoIterator<Item = Place>) {
         self.targets.clear();
-        let waiter = id.filter(|id| view.ledger.holder(id).is_none() && view.ticket(id).is_some());
-        let Some(id) = waiter else { return };
-        let ahead = view.waiters().take_while(|listed| listed.ticket.id != *id);
-        match ahead.filter(|listed| listed.life == Life::Alive).last() {
-            Some(ahead) => self.targets.extend([ahead.ticket.id.clone()]),
-            None => self.targets.extend(view.ledger.holders.iter().map(|h| &h.id).filter(|id| lives(view, id)).cloned()),
-        }
+        self.targets.extend(targets);
     }
 
     /// Waits for the end of a target, a wake, or `bell`, until `until`. Returns at once the first time, and whenever a
@@ -53,14 +49,14 @@ impl Watch {
     pub fn wait(
         &mut self,
         dir: &LockDir,
-        tickets: &mut Tickets,
+        tickets: &Tickets,
         id: &Id,
         until: Tick,
         bell: BorrowedFd<'_>,
     ) -> Result<(), Error> {
         // A holder has one too, once its job takes long enough for it to wait: it may be asked to stop.
         if self.fifo.is_none() {
-            self.fifo = Some((id.clone(), make_fifo(dir, id)?));
+            self.fifo = Some((id.clone(), make_fifo(dir, self.bells(dir)?, id)?));
             return Ok(());
         }
         if !self.watch_targets(tickets)? {
@@ -86,15 +82,31 @@ impl Watch {
         if belled.peek().is_none() {
             return;
         }
-        let Ok(bells) = dir.part("bells") else { return };
+        let Ok(bells) = self.bells(dir) else { return };
         for id in belled {
-            let _ = unlinkat(&bells, id.as_str(), UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(bells, id.as_str(), UnlinkatFlags::NoRemoveDir);
         }
         self.fifo.take_if(|(id, _)| ids.contains(id));
     }
 
+    /// Wakes a waiter that listens; one that does not will look by itself.
+    pub fn wake(&mut self, dir: &LockDir, id: &Id) {
+        let Ok(bells) = self.bells(dir) else { return };
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        if let Ok(fifo) = openat(bells, id.as_str(), flags, Mode::empty()) {
+            let _ = File::from(fifo).write(&[1]);
+        }
+    }
+
+    fn bells(&mut self, dir: &LockDir) -> Result<&OwnedFd, Error> {
+        if self.bells.is_none() {
+            self.bells = Some(dir.part("bells")?);
+        }
+        Ok(self.bells.as_ref().expect("just opened"))
+    }
+
     /// Starts a watcher for each target that has none; false if one is gone already.
-    fn watch_targets(&mut self, tickets: &mut Tickets) -> Result<bool, Error> {
+    fn watch_targets(&mut self, tickets: &Tickets) -> Result<bool, Error> {
         if self.targets.is_empty() {
             return Ok(true);
         }
@@ -104,26 +116,13 @@ impl Watch {
         }
         let ended = self.ended.as_ref().expect("just made");
         for target in &self.targets {
-            if self.watched.lock().is_ok_and(|watched| watched.contains(target)) {
+            if self.watched.lock().is_ok_and(|watched| watched.contains(&target.id)) {
                 continue;
             }
-            let Some(ticket) = tickets.open_other(target) else { return Ok(false) };
-            watch_end(target.clone(), ticket, self.watched.clone(), ended.clone()).map_err(out_of)?;
+            let Some(ticket) = tickets.reopen(target)? else { return Ok(false) };
+            watch_end(target.id.clone(), ticket, self.watched.clone(), ended.clone()).map_err(out_of)?;
         }
         Ok(true)
-    }
-}
-
-fn lives(view: &View, id: &Id) -> bool {
-    view.ticket(id).is_some_and(|listed| listed.life == Life::Alive)
-}
-
-/// Wakes a waiter that listens; one that does not will look by itself.
-pub fn wake(dir: &LockDir, id: &Id) {
-    let Ok(bells) = dir.part("bells") else { return };
-    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    if let Ok(fifo) = openat(&bells, id.as_str(), flags, Mode::empty()) {
-        let _ = File::from(fifo).write(&[1]);
     }
 }
 
@@ -142,16 +141,15 @@ fn watch_end(target: Id, ticket: File, watched: Arc<Mutex<BTreeSet<Id>>>, ended:
     thread::Builder::new().name("watch".into()).stack_size(WATCHER_STACK).spawn(blocked).map(drop)
 }
 
-fn make_fifo(dir: &LockDir, id: &Id) -> Result<File, Error> {
-    let bells = dir.part("bells")?;
+fn make_fifo(dir: &LockDir, bells: &OwnedFd, id: &Id) -> Result<File, Error> {
     let path = dir.path.join("bells").join(id.as_str());
-    match mkfifoat(&bells, id.as_str(), Mode::S_IRUSR | Mode::S_IWUSR) {
+    match mkfifoat(bells, id.as_str(), Mode::S_IRUSR | Mode::S_IWUSR) {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(error) => return Err(failed("make", &path, &error.into())),
     }
     // Open for both, so that it never ends and a waker always finds a reader.
     let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let fifo = openat(&bells, id.as_str(), flags, Mode::empty());
+    let fifo = openat(bells, id.as_str(), flags, Mode::empty());
     fifo.map(File::from).map_err(|error| failed("open", &path, &error.into()))
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::ledger::{Commit, Guard, Id, Ledger, Life, Listed, Memory, Straight, Ticket, View, view::LISTED};
+use crate::ledger::{Commit, Guard, Id, Ledger, Life, Listed, Memory, Straight, Ticket, View, view::FIRST, view::LISTED};
 use crate::mutant::{self, Mutant};
 use crate::name::Name;
 use crate::store::{Beat, Liveness, Outcome};
@@ -117,7 +117,14 @@ impl Engine {
         }
     }
 
+    /// The lock with as many waiters as `id` must be shown.
     pub fn view(&mut self, name: &Name, id: Option<&Id>, at: Moment) -> View {
+        let view = self.list(name, id, FIRST, at);
+        if view.enough(id) > FIRST { self.list(name, id, LISTED, at) } else { view }
+    }
+
+    /// The lock with this many waiters.
+    pub fn list(&mut self, name: &Name, id: Option<&Id>, listed: usize, at: Moment) -> View {
         self.expire(at.tick);
         let memory = self.memory(at.tick);
         let (epoch, max_ttl, liveness) = (self.epoch(), self.max_ttl, self.liveness);
@@ -128,8 +135,8 @@ impl Engine {
             lock.tickets.values().partition(|kept| ledger.holder(&kept.listed.ticket.id).is_some());
         waiting.sort_by_key(|kept| (kept.listed.order, kept.listed.seq));
         let ahead = id.and_then(|id| waiting.iter().position(|kept| kept.listed.ticket.id == *id));
-        let mine = ahead.filter(|at| *at >= LISTED).map(|at| waiting[at]);
-        let first = waiting.iter().take(LISTED).copied();
+        let mine = ahead.filter(|at| *at >= listed).map(|at| waiting[at]);
+        let first = waiting.iter().take(listed).copied();
         let mut tickets: Vec<Listed> = holding.into_iter().chain(first).chain(mine).map(shown).collect();
         if liveness == Liveness::Leases {
             let ended = ledger.holders.iter().filter(|holder| !lock.tickets.contains_key(&holder.id));
@@ -155,7 +162,7 @@ impl Engine {
         for id in &commit.drop {
             entry.bury(id);
         }
-        (Outcome::Done(self.view(lock, Some(id), at)), commit.wake.clone())
+        (Outcome::Done(commit.show.then(|| self.view(lock, Some(id), at))), commit.wake.clone())
     }
 
     /// Begins a new life, with `forget` without anything it knew.

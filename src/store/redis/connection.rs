@@ -19,7 +19,7 @@ use crate::store::Error;
 use crate::time::{Clock, Tick};
 
 /// No honest reply is longer: 200 holders and 32 waiters with the longest tickets, or a list of very many locks.
-const LONGEST_REPLY: usize = 64 << 20;
+pub(super) const LONGEST_REPLY: usize = 64 << 20;
 /// An uncontended lock's answers fit.
 const FIRST_READ: usize = 4096;
 /// The kernel takes no time-out of centuries.

@@ -42,9 +42,9 @@ use self::connection::Connection;
 use self::reply::{Reply, holder_ids};
 use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;
-use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms};
+use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms, clocks_agree};
 use crate::ledger::codec::{LONGEST, sealed, write_ledger, write_ticket};
-use crate::ledger::{Commit, Form, Guard, Id, Straight, Ticket, View};
+use crate::ledger::{Commit, Form, Guard, Id, Straight, Ticket, View, view::FIRST};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
@@ -84,6 +84,8 @@ impl Redis {
 
     /// Runs a script: one round trip, or two where the server does not know it yet.
     fn run(&mut self, script: &Script, lock: &Name, args: &[Vec<u8>]) -> Result<Answer, Error> {
+        // What came with an earlier wake is older than this.
+        self.wakes.forget();
         let key = self.key(lock);
         let keys = [
             key.clone(),
@@ -139,21 +141,6 @@ impl Redis {
         format!("{}:wake:{id}", self.address.prefix)
     }
 
-    fn note(&mut self, view: &View, id: Option<&Id>) {
-        let Some(id) = id else { return };
-        if view.ticket(id).is_some() && view.ledger.holder(id).is_none() {
-            self.waiting.insert(id.clone());
-        } else {
-            self.stop_waiting(id);
-        }
-    }
-
-    fn stop_waiting(&mut self, id: &Id) {
-        if self.waiting.remove(id) && self.waiting.is_empty() {
-            self.wakes.close();
-        }
-    }
-
     fn reply<'a>(&'a self, answer: Answer, lock: &'a Name, key: &'a str) -> Reply<'a> {
         Reply {
             address: &self.address,
@@ -181,10 +168,37 @@ impl Redis {
     }
 
     fn seen(&mut self, answer: Answer, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
+        let view = self.read(answer, lock, id)?;
+        self.noted(view, lock, id)
+    }
+
+    fn read(&self, answer: Answer, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
         let key = answer.key.clone();
-        let view = self.reply(answer, lock, &key).view(id)?;
-        self.note(&view, id);
+        self.reply(answer, lock, &key).view(id)
+    }
+
+    /// Takes note of whether the asker waits. A view that lists too few for it is taken anew.
+    fn noted(&mut self, mut view: View, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
+        if is_short(&view, id) {
+            let answer = self.run(&LOOK, lock, &[bytes(id.map_or("", Id::as_str)), bytes("1")])?;
+            view = self.read(answer, lock, id)?;
+        }
+        let Some(id) = id else { return Ok(view) };
+        if view.ticket(id).is_some() && view.ledger.holder(id).is_none() {
+            self.waiting.insert(id.clone());
+        } else {
+            self.waiting.remove(id);
+        }
         Ok(view)
+    }
+
+    /// The lock as it was when its ticket was woken, if that came with the wake a moment ago.
+    fn woken_with(&mut self, lock: &Name, id: &Id) -> Option<View> {
+        let (parts, got) = self.wakes.shown(id)?;
+        let answer = Answer { key: self.key(lock), between: (got, got), parts };
+        let view = self.read(answer, lock, Some(id)).ok()?;
+        let fresh = clocks_agree(view.now, (got, Wall::now()));
+        (fresh && view.enough(Some(id)) == FIRST).then_some(view)
     }
 }
 
@@ -216,12 +230,15 @@ impl Store for Redis {
         let key = answer.key.clone();
         let beat = self.reply(answer, lock, &key).beat()?;
         if beat == Beat::Gone {
-            self.stop_waiting(id);
+            self.waiting.remove(id);
         }
         Ok(beat)
     }
 
     fn view(&mut self, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
+        if let Some(view) = id.and_then(|id| self.woken_with(lock, id)) {
+            return self.noted(view, lock, id);
+        }
         let answer = self.run(&LOOK, lock, &[bytes(id.map_or("", Id::as_str))])?;
         self.seen(answer, lock, id)
     }
@@ -230,14 +247,22 @@ impl Store for Redis {
         let args = commit_args(lock, id, commit, self.channel(""))?;
         let answer = self.run(&COMMIT, lock, &args)?;
         let key = answer.key.clone();
-        let outcome = self.reply(answer, lock, &key).outcome(id)?;
-        let (Outcome::Done(view) | Outcome::Conflict(view)) = &outcome;
-        self.note(view, Some(id));
-        Ok(outcome)
+        match self.reply(answer, lock, &key).outcome(id, commit.show)? {
+            Outcome::Done(None) => {
+                let holds = commit.ledger.as_ref().is_some_and(|ledger| ledger.holder(id).is_some());
+                if holds || commit.drop.contains(id) {
+                    self.waiting.remove(id);
+                }
+                Ok(Outcome::Done(None))
+            }
+            Outcome::Done(Some(view)) => Ok(Outcome::Done(Some(self.noted(view, lock, Some(id))?))),
+            Outcome::Conflict(view) => Ok(Outcome::Conflict(self.noted(view, lock, Some(id))?)),
+        }
     }
 
     fn wait(&mut self, _lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
         if !self.waiting.contains(id) {
+            self.wakes.close();
             return self.wait_as_holder(until, bell);
         }
         let channel = self.channel(id.as_str());
@@ -272,6 +297,12 @@ impl Store for Redis {
     }
 }
 
+/// Whether a view lists fewer waiters than the asker needs, and there are more.
+fn is_short(view: &View, id: Option<&Id>) -> bool {
+    let listed = view.waiters().count();
+    listed <= FIRST && listed < view.waiting && view.enough(id) > FIRST
+}
+
 /// What a script answered, not yet read.
 struct Answer {
     key: String,
@@ -304,6 +335,7 @@ fn commit_args(lock: &Name, id: &Id, commit: &Commit, channels: String) -> Resul
         bytes(commit.settle.as_deref().unwrap_or_default()),
         bytes(lock.as_str()),
         bytes(channels),
+        bytes(if commit.show { "1" } else { "0" }),
         bytes(commit.drop.len().to_string()),
     ];
     args.extend(commit.drop.iter().map(|id| bytes(id.as_str())));

@@ -1,8 +1,9 @@
 -- ARGV  5 the author's id  6 version  7 epoch  8 next ledger or ''  9 its version  10 its holders' ids  11 mark to settle or ''
---       12 the lock's raw name  13 head of the wake channels  14 number of drops, ids  number of guards, (kind id count)  ids to wake
+--       12 the lock's raw name  13 head of the wake channels  14 '1' to be shown the lock afterwards
+--       15 number of drops, ids  number of guards, (kind id count)  ids to wake
 local id = ARGV[5]
 local writes = ARGV[8] ~= ''
-local at = 14
+local at = 15
 local function next_list(width)
   local first, last = at + 1, at + tonumber(ARGV[at]) * width
   at = last + 1
@@ -58,5 +59,22 @@ if ARGV[11] ~= '' then
   redis.call('HSET', KEYS[4], 'settled', mark)
 end
 remember()
-for i = at, #ARGV do redis.call('PUBLISH', ARGV[13] .. ARGV[i], '') end
+-- Who is woken alone is shown the lock with its wake: it need not ask.
+local function packed(shown)
+  if shown.err then return '' end
+  local parts = { '*' .. #shown .. '\r\n' }
+  for i, part in ipairs(shown) do
+    if not part then
+      parts[i + 1] = '$-1\r\n'
+    elseif type(part) == 'number' then
+      parts[i + 1] = ':' .. string.format('%.0f', part) .. '\r\n'
+    else
+      parts[i + 1] = '$' .. #part .. '\r\n' .. part .. '\r\n'
+    end
+  end
+  return table.concat(parts)
+end
+local alone = at == #ARGV
+for i = at, #ARGV do redis.call('PUBLISH', ARGV[13] .. ARGV[i], alone and packed(show(answer('view'), ARGV[i])) or '') end
+if ARGV[14] ~= '1' then return answer('done') end
 return show(answer('done'), id)

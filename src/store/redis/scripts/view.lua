@@ -1,5 +1,6 @@
--- Adds the lock to an answer: v, ledger, h, waiting, ahead, then t, s and b of each ticket listed.
-local function show(shown, id)
+-- Adds the lock to an answer: v, ledger, h, waiting, ahead, then t, s and b of each ticket listed: of the waiters the first
+-- two if the asker is the first or none of them, else 32.
+local function show(shown, id, all)
   local kept = redis.call('HMGET', KEYS[1], 'v', 'ledger', 'h')
   local longest = tonumber(ARGV[4])
   if kept[2] and #kept[2] > longest then return damaged(KEYS[1], 'its ledger has ' .. #kept[2] .. ' bytes') end
@@ -11,10 +12,11 @@ local function show(shown, id)
     end
   end
   for one in string.gmatch(kept[3] or '', '%S+') do list(one) end
-  for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, 31)) do list(string.sub(member, 18)) end
-  list(id)
   local place = redis.call('HGET', KEYS[1], 's:' .. id)
   local ahead = place and redis.call('ZRANK', KEYS[2], string.sub(place, 1, 16) .. ':' .. id)
+  local last = (all or id == '' or ahead and ahead > 0) and 31 or 1
+  for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, last)) do list(string.sub(member, 18)) end
+  list(id)
   local n = #shown
   for i = 1, 3 do shown[n + i] = kept[i] end
   shown[n + 4], shown[n + 5] = redis.call('ZCARD', KEYS[2]), ahead or 0
