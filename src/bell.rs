@@ -49,7 +49,21 @@ impl AsFd for Bell {
 /// # Errors
 /// Only what ppoll(2) calls a fault of the caller.
 pub fn listen(to: &[BorrowedFd<'_>], until: Tick, clock: Clock) -> io::Result<Vec<bool>> {
-    let mut polled: Vec<PollFd> = to.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    listen_and_mark(to, &[], until, clock)
+}
+
+/// As [`listen`]; of the pipes in `ends`, which follow in the answer, only that nobody can write to them any more.
+///
+/// # Errors
+/// Only what ppoll(2) calls a fault of the caller.
+pub fn listen_and_mark(
+    to: &[BorrowedFd<'_>],
+    ends: &[BorrowedFd<'_>],
+    until: Tick,
+    clock: Clock,
+) -> io::Result<Vec<bool>> {
+    let to = to.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
+    let mut polled: Vec<PollFd> = to.chain(ends.iter().map(|fd| PollFd::new(*fd, PollFlags::empty()))).collect();
     loop {
         // TimeSpec panics on spans near its end, as the one to NEVER is.
         let timeout = (until != Tick::NEVER).then(|| TimeSpec::from_duration(clock.now().until(until).min(LONGEST)));

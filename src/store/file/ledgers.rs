@@ -6,9 +6,10 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
@@ -26,11 +27,20 @@ pub struct Ledgers {
     dir: Listing,
     /// The version read last, kept open: whether it still has a name tells if it was superseded.
     base: Option<(u64, File)>,
+    /// Files without a name for the next versions: a waiter's turn must not wait for a file system that takes its time.
+    drafts: Vec<File>,
+    /// The versions there were after the last commit; all but one are to go.
+    old: Vec<u64>,
+    /// Earlier bases, still open.
+    spent: Vec<File>,
 }
+
+/// What a waiter will write: one version to go in and one to leave.
+const DRAFTS: usize = 2;
 
 impl Ledgers {
     pub fn open(lock: &LockDir) -> Result<Ledgers, Error> {
-        Ok(Ledgers { dir: Listing::new(lock.part("ledger")?, lock.path.join("ledger"))?, base: None })
+        Ok(Ledgers { dir: Listing::new(lock.part("ledger")?, lock.path.join("ledger"))?, base: None, drafts: Vec::new(), old: Vec::new(), spent: Vec::new() })
     }
 
     /// The current version's number; `None` if there is no ledger yet.
@@ -68,15 +78,23 @@ impl Ledgers {
             return Ok(false);
         }
         let next = ledger.version.to_string();
-        let draft = format!(".{}", author.as_str());
-        let written = self.write_aside(&draft, codec::sealed(&codec::write_ledger(ledger)).as_bytes())?;
-        let linked = self.put_in_place(&draft, &next);
-        if linked.is_err() {
-            if blind {
-                let _ = renameat(&self.dir, draft.as_str(), &self.dir, next.as_str());
+        let text = codec::sealed(&codec::write_ledger(ledger));
+        let ready = if blind { None } else { self.link_draft(text.as_bytes(), &next) };
+        let (written, linked) = match ready {
+            Some((written, linked)) => (written, linked),
+            None => {
+                let draft = format!(".{}", author.as_str());
+                let written = self.write_aside(&draft, text.as_bytes())?;
+                let linked = self.put_in_place(&draft, &next);
+                if linked.is_err() {
+                    if blind {
+                        let _ = renameat(&self.dir, draft.as_str(), &self.dir, next.as_str());
+                    }
+                    let _ = unlinkat(&self.dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
+                }
+                (written, linked)
             }
-            let _ = unlinkat(&self.dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
-        }
+        };
         match linked {
             Ok(()) => {}
             Err(_) if blind => {}
@@ -86,11 +104,42 @@ impl Ledgers {
         // Stopped before the link for so long that the number was free again? Then it is out of date, and so am I.
         let numbers = self.numbers()?;
         let first_successor = blind || self.base_has_a_name() && numbers.last() == Some(&ledger.version);
-        self.remove_below(&numbers);
         if first_successor {
-            self.base = Some((ledger.version, written));
+            let base = self.base.replace((ledger.version, written));
+            // Closed now it would take the time to unmake it.
+            self.spent.extend(base.map(|(_, file)| file));
         }
+        self.old = numbers;
         Ok(first_successor)
+    }
+
+    /// Removes what the last commits left behind: after those who wait for them have been woken.
+    pub fn tidy(&mut self) {
+        let numbers = std::mem::take(&mut self.old);
+        self.remove_below(&numbers);
+        self.spent.clear();
+    }
+
+    /// Makes ready what later versions are written to, where the file system has files without a name.
+    pub fn make_ready(&mut self) {
+        let flags = OFlag::O_WRONLY | OFlag::O_TMPFILE | OFlag::O_CLOEXEC;
+        while self.drafts.len() < DRAFTS {
+            match openat(&self.dir, ".", flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+                Ok(draft) => self.drafts.push(File::from(draft)),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Writes to a file that was made ready and gives it the version's name, if that is free; `None` if it can't be done so.
+    fn link_draft(&mut self, text: &[u8], next: &str) -> Option<(File, Result<(), Errno>)> {
+        let mut draft = self.drafts.pop()?;
+        draft.write_all(text).ok()?;
+        let path = format!("/proc/self/fd/{}", draft.as_raw_fd());
+        match linkat(AT_FDCWD, path.as_str(), &self.dir, next, LinkatFlags::AT_SYMLINK_FOLLOW) {
+            Err(error) if error != Errno::EEXIST => None,
+            linked => Some((draft, linked)),
+        }
     }
 
     /// Gives the draft the version's name, if that is free: by one rename(2) where the file system has it, else by link(2).

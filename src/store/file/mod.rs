@@ -146,6 +146,10 @@ impl Store for FileStore {
                 opened.watch.wake(&opened.dir, id);
             }
             opened.tickets.unlock_all(&commit.drop);
+            // Who has just been let in has a job to start first.
+            if commit.show || !commit.wake.is_empty() || commit.drop.contains(id) {
+                opened.ledgers.tidy();
+            }
         }
         match (done, &commit.ledger) {
             (true, _) if !commit.show => {
@@ -163,6 +167,9 @@ impl Store for FileStore {
 
     fn wait(&mut self, lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
         let opened = self.lock(lock)?;
+        if opened.watch.is_in_queue() {
+            opened.ledgers.make_ready();
+        }
         opened.watch.wait(&opened.dir, &opened.tickets, id, until, bell)
     }
 

@@ -1,8 +1,9 @@
 //! Waiting without polling: the kernel says when the claim ahead ends, a FIFO when somebody wakes me.
 //!
-//! Each waiter watches the one ahead of it, and the first the holders, by a thread that blocks in flock(2) for a
-//! shared lock on their tickets: one wake-up a hand-over, and none is lost, because a freed lock stays free.
-//! (inotify ends at 128 instances a user.)
+//! Each waiter watches the one ahead of it, and the first the holders. While a claim waits its worker alone keeps the
+//! claim's FIFO open, so that whoever stands behind hears the end of it with poll(2). Where there is none to listen to, or a
+//! worker died and its job lives on, a thread blocks in flock(2) for a shared lock on the ticket: a freed lock stays free, so
+//! that no end is missed. (inotify ends at 128 instances a user.)
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -19,12 +20,15 @@ use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 use super::place::LockDir;
 use super::tickets::{Place, Tickets};
 use super::{Error, failed};
-use crate::bell::{Bell, listen};
+use crate::bell::{Bell, listen_and_mark};
 use crate::ledger::Id;
 use crate::time::{Clock, Tick};
 
 /// A watcher runs one system call; the smallest stack the platform grants is plenty.
 const WATCHER_STACK: usize = 64 * 1024;
+
+/// How another's FIFO is opened.
+const LISTEN: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// What one waiter listens to.
 #[derive(Default)]
@@ -33,6 +37,10 @@ pub struct Watch {
     watched: Arc<Mutex<BTreeSet<Id>>>,
     ended: Option<Bell>,
     fifo: Option<(Id, File)>,
+    /// The FIFO of a target, open to hear its worker's end.
+    ahead: Option<(Id, File)>,
+    /// A target whose worker has ended; what is left of the claim only a thread can watch.
+    headless: Option<Id>,
     /// Where the FIFOs are, once one was needed.
     bells: Option<OwnedFd>,
 }
@@ -42,6 +50,11 @@ impl Watch {
     pub fn aim(&mut self, targets: impl IntoIterator<Item = Place>) {
         self.targets.clear();
         self.targets.extend(targets);
+    }
+
+    /// Whether somebody's end would change things.
+    pub fn is_in_queue(&self) -> bool {
+        !self.targets.is_empty()
     }
 
     /// Waits for the end of a target, a wake, or `bell`, until `until`. Returns at once the first time, and whenever a
@@ -55,17 +68,21 @@ impl Watch {
         bell: BorrowedFd<'_>,
     ) -> Result<(), Error> {
         // A holder has one too, once its job takes long enough for it to wait: it may be asked to stop.
-        if self.fifo.is_none() {
+        if self.fifo.as_ref().is_none_or(|(known, _)| known != id) {
             self.fifo = Some((id.clone(), make_fifo(dir, self.bells(dir)?, id)?));
             return Ok(());
         }
-        if !self.watch_targets(tickets)? {
+        if !self.watch_targets(dir, tickets)? {
             return Ok(());
         }
         let ended = self.ended.as_ref().map(AsFd::as_fd);
         let woken = self.fifo.as_ref().map(|(_, fifo)| fifo.as_fd());
         let all: Vec<BorrowedFd> = [Some(bell), ended, woken].into_iter().flatten().collect();
-        let heard = listen(&all, until, Clock::Monotonic);
+        let ahead: Vec<BorrowedFd> = self.ahead.iter().map(|(_, fifo)| fifo.as_fd()).collect();
+        let heard = listen_and_mark(&all, &ahead, until, Clock::Monotonic);
+        if !ahead.is_empty() && heard.as_ref().is_ok_and(|heard| heard.last() == Some(&true)) {
+            self.headless = self.ahead.take().map(|(id, _)| id);
+        }
         if let Some(ended) = &self.ended {
             ended.hush();
         }
@@ -86,7 +103,6 @@ impl Watch {
         for id in belled {
             let _ = unlinkat(bells, id.as_str(), UnlinkatFlags::NoRemoveDir);
         }
-        self.fifo.take_if(|(id, _)| ids.contains(id));
     }
 
     /// Wakes a waiter that listens; one that does not will look by itself.
@@ -95,6 +111,8 @@ impl Watch {
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         if let Ok(fifo) = openat(bells, id.as_str(), flags, Mode::empty()) {
             let _ = File::from(fifo).write(&[1]);
+            // What is left to do here can wait for it.
+            thread::yield_now();
         }
     }
 
@@ -105,8 +123,26 @@ impl Watch {
         Ok(self.bells.as_ref().expect("just opened"))
     }
 
-    /// Starts a watcher for each target that has none; false if one is gone already.
-    fn watch_targets(&mut self, tickets: &Tickets) -> Result<bool, Error> {
+    /// Watches each target that it does not watch yet; false if one is gone already.
+    fn watch_targets(&mut self, dir: &LockDir, tickets: &Tickets) -> Result<bool, Error> {
+        let one = if self.targets.len() == 1 { self.targets.first().cloned() } else { None };
+        let known = |ahead: &Option<(Id, File)>| one.as_ref().is_some_and(|one| ahead.as_ref().is_some_and(|(id, _)| *id == one.id));
+        if known(&self.ahead) {
+            return Ok(true);
+        }
+        self.ahead = None;
+        if let Some(target) = one.filter(|one| self.headless.as_ref() != Some(&one.id))
+            && let Ok(fifo) = openat(self.bells(dir)?, target.id.as_str(), LISTEN, Mode::empty())
+        {
+            // Only then: a FIFO that nobody writes to when it is opened never tells of an end.
+            self.ahead = Some((target.id.clone(), File::from(fifo)));
+            return tickets.lives(&target);
+        }
+        self.block_on_targets(tickets)
+    }
+
+    /// Starts a thread for each target that has none; false if one is gone already.
+    fn block_on_targets(&mut self, tickets: &Tickets) -> Result<bool, Error> {
         if self.targets.is_empty() {
             return Ok(true);
         }
