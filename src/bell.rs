@@ -56,12 +56,7 @@ pub fn listen(to: &[BorrowedFd<'_>], until: Tick, clock: Clock) -> io::Result<Ve
 ///
 /// # Errors
 /// Only what ppoll(2) calls a fault of the caller.
-pub fn listen_and_mark(
-    to: &[BorrowedFd<'_>],
-    ends: &[BorrowedFd<'_>],
-    until: Tick,
-    clock: Clock,
-) -> io::Result<Vec<bool>> {
+pub fn listen_and_mark(to: &[BorrowedFd<'_>], ends: &[BorrowedFd<'_>], until: Tick, clock: Clock) -> io::Result<Vec<bool>> {
     let to = to.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
     let mut polled: Vec<PollFd> = to.chain(ends.iter().map(|fd| PollFd::new(*fd, PollFlags::empty()))).collect();
     loop {

@@ -11,6 +11,8 @@ mod vault;
 
 #[path = "end_to_end/contention.rs"]
 mod contention;
+#[path = "end_to_end/crowd.rs"]
+mod crowd;
 #[path = "end_to_end/damage.rs"]
 mod damage;
 #[path = "end_to_end/deaths.rs"]

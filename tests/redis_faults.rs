@@ -187,7 +187,9 @@ fn a_full_server_takes_nobody_in_but_keeps_and_lets_go_who_is_there() {
     assert_eq!(server.ask(&["EXISTS", "vaultlock:{x}:queue"]), "0");
     assert!(matches!(store.beat(&name, &me.id, &[]).unwrap(), Beat::Alive { .. }));
     let view = store.view(&name, Some(&me.id)).unwrap();
-    let Outcome::Done(Some(view)) = store.commit(&name, &me.id, &release(&view, &me.id).unwrap()).unwrap() else { panic!("conflict") };
+    let Outcome::Done(Some(view)) = store.commit(&name, &me.id, &release(&view, &me.id).unwrap()).unwrap() else {
+        panic!("conflict")
+    };
     assert!(view.ledger.holders.is_empty());
 }
 

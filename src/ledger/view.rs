@@ -128,3 +128,92 @@ pub enum Memory {
     /// each time that happens; `quiet` is for how long the store itself can prove that it forgot nobody.
     Unsure { mark: String, quiet: Duration },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::enter::enter;
+    use crate::ledger::policy::Keep;
+    use crate::ledger::{Me, Mode, Who, commit};
+
+    fn ticket(number: u8) -> Ticket {
+        let who = Who { label: String::new(), host: String::new(), pid: 1 };
+        let (id, policy) = (Id::from_random([number; 16]), Policy::default());
+        Ticket { fmt: FMT, id, mode: Mode::Exclusive, slots: 1, priority: 0, lead_ms: 0, ttl_ms: 30_000, who, policy }
+    }
+
+    fn queue(tickets: &[Ticket], life: Life) -> View {
+        let listed = |(at, ticket): (usize, &Ticket)| Listed {
+            ticket: ticket.clone(),
+            order: at as i64,
+            seq: at as u64,
+            at: Wall(0),
+            life,
+        };
+        View {
+            ledger: Ledger::blank("x", "one life"),
+            tickets: tickets.iter().enumerate().map(listed).collect(),
+            waiting: tickets.len(),
+            ahead: 0,
+            epoch: "one life".to_owned(),
+            memory: Memory::Intact,
+            max_ttl: Duration::from_secs(30),
+            now: Wall(0),
+        }
+    }
+
+    fn let_in(view: View, ticket: &Ticket) -> View {
+        let me = Me { ticket: ticket.clone(), remembered: 0, wall: Wall(0), joining: false };
+        let commit = enter(&view, &me, &view.ticket(&ticket.id).unwrap().clone(), &[], &[], view.now);
+        view.after(&commit)
+    }
+
+    #[test]
+    fn who_acted_knows_what_follows() {
+        let all = [ticket(1), ticket(2), ticket(3)];
+        let held = let_in(queue(&all, Life::Alive), &all[0]);
+        assert_eq!((held.ledger.version, held.ledger.holders.len(), held.waiting), (1, 1, 2));
+        let release = commit::release(&held, &all[0].id).unwrap();
+        assert_eq!((release.wake.clone(), release.show), (vec![all[1].id.clone()], false));
+        let free = held.after(&release);
+        assert_eq!((free.ledger.version, free.ledger.holders.len(), free.waiting, free.tickets.len()), (2, 0, 2, 2));
+    }
+
+    #[test]
+    fn a_lock_given_back_to_nobody_is_looked_at_once_more() {
+        let me = ticket(1);
+        let held = let_in(queue(std::slice::from_ref(&me), Life::Alive), &me);
+        assert!(commit::release(&held, &me.id).unwrap().show);
+    }
+
+    #[test]
+    fn two_waiters_are_enough_for_the_first_and_for_holders_of_a_plain_lock() {
+        let all = [ticket(1), ticket(2), ticket(3)];
+        let ids = all.each_ref().map(|ticket| Some(&ticket.id));
+        for life in [Life::Alive, Life::Beat { count: 1, quiet: None }] {
+            let free = queue(&all, life);
+            assert_eq!(ids.map(|id| free.enough(id)), [FIRST, LISTED, LISTED], "it is not their turn");
+            assert_eq!(free.enough(None), LISTED);
+            // Who only counts beats may find the holder dead.
+            let behind = if life == Life::Alive { FIRST } else { LISTED };
+            let held = let_in(free, &all[0]);
+            assert_eq!(ids.map(|id| held.enough(id)), [FIRST, FIRST, behind]);
+        }
+        let mut dead = queue(&all, Life::Alive);
+        dead.tickets[0].life = Life::Dead;
+        assert_eq!(dead.enough(ids[1]), FIRST, "nobody is before it");
+    }
+
+    #[test]
+    fn rules_want_the_whole_list() {
+        let (mut urgent, others) = (ticket(1), [ticket(2), ticket(3)]);
+        urgent.policy.keep = Some(Keep { slots: 1, priority: 5 });
+        let mut view = queue(&[urgent.clone(), others[0].clone(), others[1].clone()], Life::Alive);
+        assert_eq!(view.enough(Some(&urgent.id)), LISTED);
+        view = let_in(view, &urgent);
+        assert_eq!(view.enough(Some(&others[0].id)), LISTED);
+        let mut asked = let_in(queue(&others, Life::Alive), &others[0]);
+        asked.ledger.stops.push(crate::ledger::Stop { id: others[0].id.clone(), why: crate::ledger::StopReason::Broken });
+        assert_eq!(asked.enough(Some(&others[1].id)), LISTED);
+    }
+}

@@ -43,7 +43,7 @@ pub trait Store: Send {
     /// The lock as it is now, no older than the caller's own last write or its wake; `id` is the asker's ticket.
     fn view(&mut self, lock: &Name, id: Option<&Id>) -> Result<View, Error>;
 
-    /// Carries out a commit, all or nothing, and wakes whom it names.
+    /// Carries out a commit, all or nothing, wakes whom it names, and shows the lock afterwards if it asks for that.
     fn commit(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error>;
 
     /// Returns when the ticket was woken or `bell` rings, and by `until`. A hint: it may return early, and nothing but

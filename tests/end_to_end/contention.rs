@@ -199,7 +199,7 @@ fn waiting_costs_next_to_nothing() {
 }
 
 /// Context switches of all threads so far.
-fn switches(pid: i32) -> u64 {
+pub fn switches(pid: i32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let texts = tasks.map(|task| fs::read_to_string(task.path().join("status")).unwrap());
     let count = |text: &str| -> u64 {

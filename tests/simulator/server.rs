@@ -119,7 +119,8 @@ impl Server {
                 Answer::Outcome(outcome)
             }
         });
-        if let Ok(Answer::View(view) | Answer::Outcome(Outcome::Done(Some(view)) | Outcome::Conflict(view))) = &mut served.answer {
+        if let Ok(Answer::View(view) | Answer::Outcome(Outcome::Done(Some(view)) | Outcome::Conflict(view))) = &mut served.answer
+        {
             self.count_uptime(view, out);
         }
         served

@@ -40,7 +40,13 @@ const DRAFTS: usize = 2;
 
 impl Ledgers {
     pub fn open(lock: &LockDir) -> Result<Ledgers, Error> {
-        Ok(Ledgers { dir: Listing::new(lock.part("ledger")?, lock.path.join("ledger"))?, base: None, drafts: Vec::new(), old: Vec::new(), spent: Vec::new() })
+        Ok(Ledgers {
+            dir: Listing::new(lock.part("ledger")?, lock.path.join("ledger"))?,
+            base: None,
+            drafts: Vec::new(),
+            old: Vec::new(),
+            spent: Vec::new(),
+        })
     }
 
     /// The current version's number; `None` if there is no ledger yet.

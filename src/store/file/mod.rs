@@ -209,8 +209,7 @@ impl OpenLock {
         let (holding, waiting): (Vec<_>, Vec<_>) = places.into_iter().partition(|place| ledger.holder(&place.id).is_some());
         let mine = id.and_then(|id| waiting.iter().position(|place| place.id == *id));
         let (count, ahead) = (waiting.len(), mine.unwrap_or(waiting.len()));
-        let mut view =
-            View { ledger, tickets: Vec::new(), waiting: count, ahead, epoch, memory: Memory::Intact, max_ttl, now };
+        let mut view = View { ledger, tickets: Vec::new(), waiting: count, ahead, epoch, memory: Memory::Intact, max_ttl, now };
         for place in &holding {
             view.tickets.extend(self.tickets.read(place, now)?);
         }

@@ -59,14 +59,7 @@ impl Watch {
 
     /// Waits for the end of a target, a wake, or `bell`, until `until`. Returns at once the first time, and whenever a
     /// target is already gone: what was viewed before I listened may be out of date.
-    pub fn wait(
-        &mut self,
-        dir: &LockDir,
-        tickets: &Tickets,
-        id: &Id,
-        until: Tick,
-        bell: BorrowedFd<'_>,
-    ) -> Result<(), Error> {
+    pub fn wait(&mut self, dir: &LockDir, tickets: &Tickets, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
         // A holder has one too, once its job takes long enough for it to wait: it may be asked to stop.
         if self.fifo.as_ref().is_none_or(|(known, _)| known != id) {
             self.fifo = Some((id.clone(), make_fifo(dir, self.bells(dir)?, id)?));
@@ -126,7 +119,8 @@ impl Watch {
     /// Watches each target that it does not watch yet; false if one is gone already.
     fn watch_targets(&mut self, dir: &LockDir, tickets: &Tickets) -> Result<bool, Error> {
         let one = if self.targets.len() == 1 { self.targets.first().cloned() } else { None };
-        let known = |ahead: &Option<(Id, File)>| one.as_ref().is_some_and(|one| ahead.as_ref().is_some_and(|(id, _)| *id == one.id));
+        let known =
+            |ahead: &Option<(Id, File)>| one.as_ref().is_some_and(|one| ahead.as_ref().is_some_and(|(id, _)| *id == one.id));
         if known(&self.ahead) {
             return Ok(true);
         }

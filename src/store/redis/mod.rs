@@ -7,7 +7,7 @@
 //! {prefix}:{<name>}:gone   zset id -> ms of ids that never return, for an hour and at most 10,000
 //! {prefix}:store           hash: the life of the store, and whether its memory is to be trusted
 //! {prefix}:names           set of the locks' raw names
-//! {prefix}:wake:<id>       channel
+//! {prefix}:wake:<id>       channel: a wake, and with it what the waiter's next look would show
 //! ```
 //!
 //! No key has a time to live: a lock that expired would be a lock forgotten.
@@ -18,6 +18,7 @@
 //! +zremrangebyrank +sadd +smembers +publish +subscribe +select` (also in [`ACL`]).
 
 mod address;
+mod arguments;
 mod budget;
 mod connection;
 mod dial;
@@ -30,6 +31,7 @@ mod wake;
 
 use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::thread;
 use std::time::Duration;
 
 use redis::{Cmd, Value};
@@ -37,14 +39,15 @@ use redis::{Cmd, Value};
 pub use address::Address;
 pub use refusal::ACL;
 
+use self::arguments::{bytes, commit_args, random_mark, straight_args};
 use self::budget::Budget;
 use self::connection::Connection;
-use self::reply::{Reply, holder_ids};
+use self::reply::Reply;
 use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;
 use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms, clocks_agree};
-use crate::ledger::codec::{LONGEST, sealed, write_ledger, write_ticket};
-use crate::ledger::{Commit, Form, Guard, Id, Straight, Ticket, View, view::FIRST};
+use crate::ledger::codec::{LONGEST, write_ticket};
+use crate::ledger::{Commit, Form, Id, Straight, Ticket, View, view::FIRST};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
@@ -247,6 +250,10 @@ impl Store for Redis {
         let args = commit_args(lock, id, commit, self.channel(""))?;
         let answer = self.run(&COMMIT, lock, &args)?;
         let key = answer.key.clone();
+        if !commit.wake.is_empty() {
+            // The server has yet to tell them, and they have something to do.
+            thread::yield_now();
+        }
         match self.reply(answer, lock, &key).outcome(id, commit.show)? {
             Outcome::Done(None) => {
                 let holds = commit.ledger.as_ref().is_some_and(|ledger| ledger.holder(id).is_some());
@@ -313,54 +320,4 @@ struct Answer {
 fn ask_one(line: &mut Connection, address: &Address, command: Cmd, budget: Budget) -> Result<Value, Error> {
     let mut replies = line.ask(address, &[command], budget)?;
     replies.pop().ok_or_else(|| refusal::stranger(address))
-}
-
-fn straight_args(form: Form, straight: &Straight) -> Vec<Vec<u8>> {
-    let numbers = [straight.remembered, straight.wall.0, form.leap_ms, form.far_behind_ms, form.most];
-    [form.at_rest, form.entered].into_iter().chain(numbers.map(|number| number.to_string())).map(bytes).collect()
-}
-
-fn commit_args(lock: &Name, id: &Id, commit: &Commit, channels: String) -> Result<Vec<Vec<u8>>, Error> {
-    let text = commit.ledger.as_ref().map(|ledger| sealed(&write_ledger(ledger))).unwrap_or_default();
-    if text.len() > LONGEST {
-        return Err(Error::Refused(format!("the ledger of {lock:?} would be too long: use fewer holders or shorter labels")));
-    }
-    let mut args = vec![
-        bytes(id.as_str()),
-        bytes(commit.version.to_string()),
-        bytes(commit.epoch.as_str()),
-        bytes(text),
-        bytes(commit.ledger.as_ref().map_or(0, |ledger| ledger.version).to_string()),
-        bytes(commit.ledger.as_ref().map(holder_ids).unwrap_or_default()),
-        bytes(commit.settle.as_deref().unwrap_or_default()),
-        bytes(lock.as_str()),
-        bytes(channels),
-        bytes(if commit.show { "1" } else { "0" }),
-        bytes(commit.drop.len().to_string()),
-    ];
-    args.extend(commit.drop.iter().map(|id| bytes(id.as_str())));
-    args.push(bytes(commit.guards.len().to_string()));
-    for guard in &commit.guards {
-        let (kind, whom, count) = match guard {
-            Guard::Absent(whom) => ("absent", whom, String::new()),
-            Guard::Present(whom) => ("present", whom, String::new()),
-            Guard::Still(whom, count) => ("still", whom, count.map(|count| count.to_string()).unwrap_or_default()),
-        };
-        args.extend([bytes(kind), bytes(whom.as_str()), bytes(count)]);
-    }
-    args.extend(commit.wake.iter().map(|id| bytes(id.as_str())));
-    Ok(args)
-}
-
-fn random_mark() -> String {
-    let mut random = [0u8; 16];
-    // Marks must differ, not be secret: without randomness the time does.
-    if getrandom::getrandom(&mut random).is_err() {
-        random = u128::from(Clock::Boottime.now().0).to_be_bytes();
-    }
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(text: impl Into<String>) -> Vec<u8> {
-    text.into().into_bytes()
 }
