@@ -253,5 +253,7 @@ fn a_wait_ends_by_wake_by_bell_and_in_time() {
 
     let view = mine.view(&name, Some(&me.id)).unwrap();
     done(mine.commit(&name, &me.id, &enter(&view, &me)).unwrap());
+    // Not before it has nothing else to do.
+    mine.wait(&name, &me.id, soon(), bell.as_fd()).unwrap();
     until("a holder listens no more", || server.ask(&["PUBSUB", "CHANNELS"]).is_empty());
 }
