@@ -28,12 +28,12 @@ fn guard(stragglers: Stragglers) -> Guard {
 fn running(stragglers: Stragglers) -> Guard {
     let mut guard = guard(stragglers);
     let orders = guard.handle(granted(), at(0.1));
-    assert_eq!(orders[1..], [Order::Arm(at(0.0)), Order::Start { fence: Some(7) }]);
+    assert_eq!(orders[1..], [Order::Arm(at(0.0)), Order::Start { fences: vec![7] }]);
     guard
 }
 
 fn granted() -> Event {
-    Event::News(News::Granted { fence: 7, sent: at(0.0) })
+    Event::News(News::Granted { fences: vec![7], sent: at(0.0) })
 }
 
 fn signal(signal: Signal) -> Event {
@@ -199,7 +199,7 @@ fn nothing_starts_between_a_stop_and_its_continuation() {
     assert_eq!(guard.handle(granted(), at(0.1)), [], "the commit was under way");
     let orders = guard.handle(signal(Signal::SIGCONT), at(1.0));
     assert_eq!(orders.first(), Some(&Order::Resume));
-    assert_eq!(orders.last(), Some(&Order::Start { fence: Some(7) }));
+    assert_eq!(orders.last(), Some(&Order::Start { fences: vec![7] }));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn an_unreachable_store_fails_skips_or_runs_unlocked() {
     for (policy, last) in [
         (IfUnavailable::Fail, Order::Finish(Verdict::Code(125))),
         (IfUnavailable::Skip, Order::Finish(Verdict::Code(0))),
-        (IfUnavailable::Run, Order::Start { fence: None }),
+        (IfUnavailable::Run, Order::Start { fences: vec![] }),
     ] {
         let mut guard = Guard::new(timing(), Stragglers::Leave, policy, 75);
         let orders = guard.handle(Event::Ended(Ending::Unavailable("no answer".into())), at(1.0));
@@ -247,9 +247,9 @@ fn busy_ends_with_the_conflict_code() {
 fn a_failed_release_leaves_the_jobs_code_alone() {
     let mut guard = running(Stragglers::Leave);
     let _ = guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.0));
-    let orders = guard.handle(Event::Ended(Ending::Unreleased("gone".into())), at(2.0));
+    let orders = guard.handle(Event::Ended(Ending::Unreleased { which: vec![0], trouble: "gone".into() }), at(2.0));
     assert_eq!(
         orders[1..],
-        [Order::Say(Saying::Unreleased("gone".into())), Order::CountLeftBehind, Order::Finish(Verdict::Code(0))]
+        [Order::Say(Saying::Unreleased { which: vec![0], trouble: "gone".into() }), Order::CountLeftBehind, Order::Finish(Verdict::Code(0))]
     );
 }

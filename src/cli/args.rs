@@ -49,11 +49,14 @@ pub enum Verb {
 
 /// `vaultlock run`.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "vaultlock run [OPTIONS] NAME [--] COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME -c STRING")]
+#[command(
+    override_usage = "vaultlock run [OPTIONS] NAME [--] COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME... -- COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME -c STRING"
+)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Run {
-    /// The lock: 1 to 200 bytes of UTF-8 without control characters
-    pub name: String,
+    /// The lock, or with `--` before COMMAND several, all held or none: each 1 to 200 bytes of UTF-8 without control characters
+    #[arg(value_name = "NAME", required = true, num_args = 1)]
+    pub names: Vec<String>,
     /// The command and its arguments. Options of vaultlock stand before it, never after
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub words: Vec<OsString>,

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod later;
+mod names;
 mod plan;
 mod policy;
 mod status;
@@ -20,7 +21,7 @@ use args::{Args, Verb};
 /// # Errors
 /// A chain of lower-case fragments that ends in what to do, and the code to end with.
 pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
-    let args = match Args::try_parse_from(&words) {
+    let args = match Args::try_parse_from(&words).and_then(|args| names::read_again(args, &words)) {
         Ok(args) => args,
         Err(error) => return later::explain(error),
     };
@@ -32,7 +33,7 @@ pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
 }
 
 fn run(typed: args::Run, global: &args::Global, words: &[OsString]) -> Result<Exit, (Exit, anyhow::Error)> {
-    let resolved = plan::resolve(typed, global, words)?;
+    let resolved = plan::resolve(&typed, global, words)?;
     run::run(resolved.plan, resolved.store, resolved.notes, resolved.console).map_err(|error| (Exit::Failed, error))
 }
 

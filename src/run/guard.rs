@@ -28,7 +28,7 @@ pub struct Guard {
     pub(super) state: State,
     pub(super) paused: bool,
     /// Granted while paused: start when resumed.
-    pub(super) held_back: Option<u64>,
+    pub(super) held_back: Option<Vec<u64>>,
     pub(super) sent: Tick,
     trouble: String,
     /// INT and TERM seen: the second one ends the patience.
@@ -144,7 +144,7 @@ impl Guard {
     fn news(&mut self, news: News, now: Tick) -> Vec<Order> {
         match news {
             News::Waiting(standing) => vec![Order::Say(Saying::Waiting(standing))],
-            News::Granted { fence, sent } => self.granted(fence, sent, now),
+            News::Granted { fences, sent } => self.granted(fences, sent, now),
             News::Renewed { sent } => {
                 self.sent = self.sent.max(sent);
                 self.trouble.clear();
@@ -163,12 +163,12 @@ impl Guard {
         }
     }
 
-    pub(super) fn granted(&mut self, fence: u64, sent: Tick, now: Tick) -> Vec<Order> {
+    pub(super) fn granted(&mut self, fences: Vec<u64>, sent: Tick, now: Tick) -> Vec<Order> {
         self.sent = self.sent.max(sent);
         match self.state {
             // Stopped by Ctrl-Z between the commit and here: hold the lock, start nothing.
             State::Waiting if self.paused => {
-                self.held_back = Some(fence);
+                self.held_back = Some(fences);
                 Vec::new()
             }
             State::Waiting if now >= self.timing.stop_at(self.sent) && !mutant::on(Mutant::NoRecheck) => {
@@ -178,7 +178,7 @@ impl Guard {
             }
             State::Waiting => {
                 self.state = State::Running { stopped: false };
-                vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), Order::Start { fence: Some(fence) }]
+                vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), Order::Start { fences }]
             }
             _ => Vec::new(),
         }
@@ -189,9 +189,9 @@ impl Guard {
         let verdict = match ending {
             Ending::Left => None,
             // After a loss there was nothing to give back.
-            Ending::Unreleased(_) if self.lost => None,
-            Ending::Unreleased(trouble) => {
-                orders.push(Order::Say(Saying::Unreleased(trouble)));
+            Ending::Unreleased { .. } if self.lost => None,
+            Ending::Unreleased { which, trouble } => {
+                orders.push(Order::Say(Saying::Unreleased { which, trouble }));
                 None
             }
             Ending::Busy(standing) => {
@@ -202,6 +202,10 @@ impl Guard {
                 orders.push(Order::Say(Saying::Stopped(why)));
                 Some(if why == StopReason::Superseded { Exit::Superseded.code() } else { self.conflict })
             }
+            Ending::Entangled(cycle) => {
+                orders.push(Order::Say(Saying::Entangled(cycle)));
+                Some(self.conflict)
+            }
             Ending::Unavailable(trouble) => {
                 orders.push(Order::Say(Saying::Unavailable(trouble, self.unavailable)));
                 match self.unavailable {
@@ -210,7 +214,7 @@ impl Guard {
                     IfUnavailable::Run => {
                         self.unlocked = true;
                         self.state = State::Running { stopped: false };
-                        orders.push(Order::Start { fence: None });
+                        orders.push(Order::Start { fences: Vec::new() });
                         return orders;
                     }
                 }

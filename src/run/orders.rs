@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::exit::Exit;
 use crate::job::{Event as JobEvent, Verdict};
-use crate::ledger::StopReason;
+use crate::ledger::{Cycle, StopReason};
 use crate::session::{Ending, Loss, News, Standing};
 use crate::time::Tick;
 
@@ -56,9 +56,9 @@ pub enum Event {
 pub enum Order {
     /// The lease now hangs on a beat sent then.
     Arm(Tick),
-    /// Start the job, with this fence; with none it runs without the lock.
+    /// Start the job, with a fence for each lock; with none it runs without the locks.
     Start {
-        fence: Option<u64>,
+        fences: Vec<u64>,
     },
     /// To the job's whole group.
     Signal(Signal),
@@ -96,10 +96,15 @@ pub enum Saying {
     /// The lock is kept until these are gone.
     Lingers(Vec<i32>),
     Unkillable(Vec<i32>),
-    Unreleased(String),
+    /// These of the run's locks, by their place in the order.
+    Unreleased {
+        which: Vec<usize>,
+        trouble: String,
+    },
     Unavailable(String, IfUnavailable),
     Failed(String),
     Stopped(StopReason),
+    Entangled(Cycle),
 }
 
 /// Why the job was stopped.

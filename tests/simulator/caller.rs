@@ -7,7 +7,7 @@ use vaultlock::ledger::codec::FMT;
 use vaultlock::ledger::{Id, Mode, Policy, Ticket, Watched, Who};
 use vaultlock::run::guard::Guard;
 use vaultlock::run::orders::{Event as Heard, IfUnavailable, Stragglers};
-use vaultlock::session::Claim;
+use vaultlock::session::{Bundle, Claim};
 use vaultlock::session::words::Request;
 use vaultlock::store::Kind;
 use vaultlock::time::{Clock, Tick, Wall};
@@ -20,10 +20,11 @@ use crate::outside::Outside;
 pub struct Caller {
     pub number: usize,
     pub host: usize,
-    pub lock: usize,
+    /// In the order in which it takes them.
+    pub locks: Vec<usize>,
     pub timing: Timing,
     pub(super) ladder: Ladder,
-    pub claim: Claim,
+    pub bundle: Bundle,
     pub(super) guard: Guard,
     pub worker: Process,
     pub sentry: Process,
@@ -91,8 +92,12 @@ impl Caller {
         let scenario = &out.scenario;
         let (liveness, max_ttl) = (scenario.liveness, scenario.max_ttl);
         let ttl = scenario.ttls[out.rng.usize(0..scenario.ttls.len())];
-        let lock = out.rng.usize(0..out.scenario.locks);
-        let timing = Timing::new(ttl, None, max_ttl).expect("the default grace fits every ttl");
+        let mut locks = vec![out.rng.usize(0..out.scenario.locks)];
+        if out.scenario.locks > 1 && out.chance(400) {
+            locks = (0..out.scenario.locks).collect();
+        }
+        let timing = Timing::new(ttl, None, max_ttl).and_then(|timing| timing.for_locks(locks.len() as u32));
+        let timing = timing.expect("the default grace fits every ttl, and so do two locks");
         let kind = Kind { engine: "simulated", clock: Clock::Boottime, liveness };
         let now = out.tick(host);
         let patience = match out.rng.u32(0..10) {
@@ -100,16 +105,19 @@ impl Caller {
             7..9 => now + Duration::from_nanos(out.rng.u64(0..ttl.as_nanos() as u64 * 3)),
             _ => now,
         };
-        let note = out.hosts[host].notes[lock].clone();
-        let watched = if kind.knows_the_dead() { Watched::default() } else { Watched::from_rows(note.seen, now) };
-        let ticket = ticket(number, ttl, out);
+        let mut claims = Vec::new();
+        for lock in &locks {
+            let note = out.hosts[host].notes[*lock].clone();
+            let watched = if kind.knows_the_dead() { Watched::default() } else { Watched::from_rows(note.seen, now) };
+            claims.push(Claim::new(ticket(number, ttl, out), timing, kind, patience, note.fence, watched));
+        }
         Caller {
             number,
             host,
-            lock,
+            locks,
             timing,
             ladder: Ladder { clock: Clock::Boottime, timing },
-            claim: Claim::new(ticket, timing, kind, patience, note.fence, watched),
+            bundle: Bundle::new(claims),
             guard: Guard::new(timing, Stragglers::Leave, IfUnavailable::Fail, 75),
             worker: Process::default(),
             sentry: Process::default(),
@@ -142,7 +150,7 @@ impl Caller {
     }
 
     pub fn is_of(&self, id: &Id) -> bool {
-        !self.gone && self.claim.ticket().id == *id
+        !self.gone && self.bundle.claims().iter().any(|claim| claim.ticket().id == *id)
     }
 
     /// Its place in the queue or its lease may suffer until then.
@@ -175,7 +183,7 @@ impl Caller {
         match to {
             ToWorker::Turn(number) if number == self.turn && self.asking.is_none() => {
                 let now = out.tick(self.host);
-                self.claim.woken(now);
+                self.bundle.woken(now);
                 self.turn(out);
             }
             ToWorker::Turn(_) => {}
@@ -185,7 +193,7 @@ impl Caller {
             ToWorker::Woken(id) => self.hear_wake(&id, out),
             ToWorker::Watch(number) if number == self.watch => self.hear(Heard::Time, out),
             ToWorker::Watch(_) => {}
-            ToWorker::Launch(fence) => self.launch(fence, out),
+            ToWorker::Launch(fences) => self.launch(&fences, out),
             ToWorker::JobEnded => self.hear(Heard::Job(vaultlock::job::Event::Ended(vaultlock::job::End::Code(0))), out),
             ToWorker::Killed => self.hear(Heard::Killed(Ok(())), out),
             ToWorker::SentryDied => self.hear(Heard::Job(vaultlock::job::Event::SentryDied), out),
@@ -244,7 +252,9 @@ impl Caller {
 
     /// Its host stands still, or goes on: then the kernel's timers come before any process runs.
     pub fn host_froze(&mut self, frozen: bool, out: &mut Outside) {
-        out.judge.froze(out.now, self.lock, self.number, frozen);
+        for lock in &self.locks {
+            out.judge.froze(out.now, *lock, self.number, frozen);
+        }
         if frozen {
             return;
         }
@@ -287,6 +297,7 @@ fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {
         policy: Policy::default(),
         ttl_ms: ttl.as_millis() as u64,
         who: Who { label: format!("caller {number}"), host: "simulated".to_owned(), pid: number as u32 },
+        chain: Vec::new(),
     };
     if let Some(mix) = out.scenario.mix.clone() {
         mix.give(&mut ticket, &mut out.rng);

@@ -45,7 +45,7 @@ pub enum ToWorker {
     /// The guard's moment.
     Watch(u64),
     /// The job's program runs now.
-    Launch(u64),
+    Launch(Vec<u64>),
     JobEnded,
     Killed,
     SentryDied,

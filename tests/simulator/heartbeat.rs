@@ -1,4 +1,4 @@
-//! A caller's session: the real claim, asked and answered over the simulated line, as session/turn.rs does it.
+//! A caller's session: the real claims, asked and answered over the simulated line, as session/turn.rs does it.
 
 use vaultlock::ledger::{Id, Life, Memory, View};
 use vaultlock::run::orders::Event as Heard;
@@ -13,16 +13,16 @@ use crate::host::{MS, SECOND, Time, nanos};
 use crate::outside::Outside;
 
 impl Caller {
-    /// Goes on until the claim asks, waits or ends.
+    /// Goes on until the claims ask, wait or end.
     pub fn turn(&mut self, out: &mut Outside) {
         while self.asking.is_none() && !self.session_over && !self.worker.dead {
             let (now, wall) = (out.tick(self.host), out.wall(self.host));
             if std::mem::take(&mut self.leave) {
-                self.claim.leave(now);
+                self.bundle.leave(now);
             }
-            match self.claim.next(now, wall) {
+            match self.bundle.next(now, wall) {
                 Step::Ask(request) => self.ask(request, out),
-                Step::Wait(_) if std::mem::take(&mut self.woken) => self.claim.woken(now),
+                Step::Wait(_) if std::mem::take(&mut self.woken) => self.bundle.woken(now),
                 Step::Wait(until) => {
                     self.turn += 1;
                     if until != vaultlock::time::Tick::NEVER {
@@ -69,8 +69,9 @@ impl Caller {
             return;
         }
         let Some(request) = self.request.take() else { return };
-        let ticket = self.claim.ticket().clone();
-        let message = Message { caller: self.number, number, lock: self.lock, ticket, request };
+        let at = self.bundle.at();
+        let (lock, ticket) = (self.locks[at], self.bundle.claims()[at].ticket().clone());
+        let message = Message { caller: self.number, number, lock, ticket, request };
         if self.line.up_cut || out.chance(out.scenario.lost) {
             self.lost_one(out.now);
             return;
@@ -104,7 +105,7 @@ impl Caller {
         let between = (sent_wall, wall);
         let answer = answer.map(|(answer, server)| believed(answer, clocks_agree(server, between)));
         let answer = answer.map_err(Error::Unreachable);
-        self.claim.answer(sent, now, wall, answer);
+        self.bundle.answer(sent, now, wall, answer);
         self.turn(out);
     }
 
@@ -121,10 +122,12 @@ impl Caller {
     fn tell(&mut self, news: News, out: &mut Outside) {
         match &news {
             News::Renewed { sent } => self.renew(*sent, out),
-            News::Granted { fence, .. } => {
-                out.note(self.number, "is let in", *fence);
-                let note = &mut out.hosts[self.host].notes[self.lock];
-                note.fence = note.fence.max(*fence);
+            News::Granted { fences, .. } => {
+                for (lock, fence) in self.locks.iter().zip(fences) {
+                    out.note(self.number, "is let in", *fence);
+                    let note = &mut out.hosts[self.host].notes[*lock];
+                    note.fence = note.fence.max(*fence);
+                }
             }
             News::Waiting(standing) => out.note(self.number, &format!("waits: {:?}, ahead", standing.why), standing.ahead as u64),
             News::Lost(_) => out.note(self.number, "lost it", 0),
@@ -135,8 +138,9 @@ impl Caller {
 
     /// Who goes without having been let in leaves what it saw to the next on its host.
     fn leave_note(&self, ending: &Ending, out: &mut Outside) {
-        if matches!(ending, Ending::Busy(_)) {
-            out.hosts[self.host].notes[self.lock].seen = self.claim.watched().rows();
+        if let Ending::Busy(standing) = ending {
+            let at = standing.as_ref().map_or(0, |standing| standing.at);
+            out.hosts[self.host].notes[self.locks[at]].seen = self.bundle.claims()[at].watched().rows();
         }
     }
 }

@@ -86,7 +86,6 @@ impl Judge {
     }
 
     pub fn started(&mut self, now: Time, lock: usize, (caller, rights): (usize, Rights), fence: u64) {
-        self.jobs += 1;
         let running = &mut self.locks[lock].running;
         running.push(Running { caller, rights, frozen: false, thawed: 0, beside: None });
         let count = running.len();
