@@ -58,6 +58,7 @@ impl Scene {
             Request::Beat(with) => Answer::Beat(self.store.beat(&name, &id, with).unwrap()),
             Request::View => Answer::View(self.store.view(&name, Some(&id)).unwrap()),
             Request::Commit(commit) => Answer::Outcome(self.store.commit(&name, &id, commit).unwrap()),
+            Request::Survey(lock) => Answer::Survey(self.store.view(lock, None).ok()),
         }
     }
 

@@ -205,7 +205,8 @@ impl Bundle {
         let (front, begun) = (self.front(), self.begun);
         let held_up = (!self.granted && !self.leaving && front + 1 < begun && !mutant::on(Mutant::HoldsOn)).then_some(front);
         let (mut until, mut waiter) = (Tick::NEVER, None);
-        for at in (0..begun).map(|step| (self.first + step) % begun).filter(|at| Some(*at) != held_up) {
+        let first = self.first;
+        for at in (0..begun).map(|step| (first + step) % begun).filter(|at| Some(*at) != held_up) {
             while !self.claims[at].is_over() {
                 match self.claims[at].next(now, wall) {
                     Step::Ask(request) => {

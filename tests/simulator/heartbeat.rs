@@ -53,6 +53,7 @@ impl Caller {
                 Request::View => "looks",
                 Request::Commit(commit) if commit.ledger.is_some() => "commits",
                 Request::Commit(_) => "withdraws",
+                Request::Survey(_) => "looks for a cycle",
             },
             number,
         );
@@ -149,7 +150,8 @@ impl Caller {
 fn believed(mut answer: Answer, clocks_agree: bool) -> Answer {
     match &mut answer {
         _ if clocks_agree => {}
-        Answer::View(view) | Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view)) => {
+        Answer::Survey(None) => {}
+        Answer::View(view) | Answer::Survey(Some(view)) | Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view)) => {
             disbelieve(view);
         }
         Answer::Beat(Beat::Alive { quiet, .. }) => *quiet = None,

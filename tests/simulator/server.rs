@@ -91,6 +91,7 @@ impl Server {
                 Answer::Beat(beat)
             }
             Request::View => Answer::View(self.engine.view(&lock, Some(&id), at)),
+            Request::Survey(other) => Answer::Survey(Some(self.engine.view(&other, None, at))),
             Request::Commit(commit) => {
                 let before = self.engine.view(&lock, Some(&id), at);
                 let renewed: Vec<_> = commit.drop.iter().map(|id| self.engine.renewed(&lock, id)).collect();
