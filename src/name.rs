@@ -122,7 +122,9 @@ mod tests {
 
     #[test]
     fn a_list_of_names_is_split_at_its_spaces() {
-        for (typed, word) in [("vault-7", "vault-7"), ("db:main/X", "db:main/X"), ("a b", "a%20b"), ("50%", "50%25"), ("%20", "%2520")] {
+        for (typed, word) in
+            [("vault-7", "vault-7"), ("db:main/X", "db:main/X"), ("a b", "a%20b"), ("50%", "50%25"), ("%20", "%2520")]
+        {
             let name = Name::new(typed).unwrap();
             assert_eq!(name.word(), word);
             assert_eq!(Name::from_word(word), Some(name));

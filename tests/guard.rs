@@ -250,6 +250,10 @@ fn a_failed_release_leaves_the_jobs_code_alone() {
     let orders = guard.handle(Event::Ended(Ending::Unreleased { which: vec![0], trouble: "gone".into() }), at(2.0));
     assert_eq!(
         orders[1..],
-        [Order::Say(Saying::Unreleased { which: vec![0], trouble: "gone".into() }), Order::CountLeftBehind, Order::Finish(Verdict::Code(0))]
+        [
+            Order::Say(Saying::Unreleased { which: vec![0], trouble: "gone".into() }),
+            Order::CountLeftBehind,
+            Order::Finish(Verdict::Code(0))
+        ]
     );
 }

@@ -255,6 +255,7 @@ impl Bundle {
 
     /// One has ended. Unless that was what it was told to do, the run ends so, and gives back the others.
     fn ended(&mut self, at: usize, ending: Ending, now: Tick) {
+        self.claims[at].over = true;
         match ending {
             Ending::Left => {}
             Ending::Unreleased { trouble, .. } => self.unreleased.get_or_insert_with(|| (Vec::new(), trouble)).0.push(at),

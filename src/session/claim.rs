@@ -53,6 +53,8 @@ pub struct Claim {
     /// Why the store still has it, if it could not be given back.
     pub(super) kept: Option<Ending>,
     pub(super) entanglement: Entanglement,
+    /// The bundle has heard how it ended.
+    pub(super) over: bool,
     /// What to end with once everything is given back, where that is not simply having left.
     pub(super) ending: Option<Ending>,
 }
@@ -122,6 +124,7 @@ impl Claim {
             granted: false,
             kept: None,
             entanglement: Entanglement::default(),
+            over: false,
             ending: None,
         }
     }

@@ -15,7 +15,7 @@ impl Claim {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.phase == Phase::Ended
+        self.over
     }
 
     /// In the queue, with nothing to do but wait.
@@ -55,7 +55,7 @@ impl Claim {
     pub(super) fn begin_again(&mut self) {
         self.rejoin();
         (self.view, self.heard, self.ending) = (None, None, None);
-        (self.failures, self.again_at) = (0, Tick(0));
+        (self.failures, self.again_at, self.over) = (0, Tick(0), false);
         self.news.clear();
     }
 }
