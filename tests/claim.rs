@@ -212,7 +212,7 @@ fn a_holder_whose_ticket_is_gone_has_lost() {
     server.restart(true);
     scene.now = at(6.0);
     assert!(matches!(scene.rest(), Step::Wait(Tick::NEVER)));
-    assert_eq!(scene.news.last(), Some(&News::Lost(Loss::Forgotten)));
+    assert_eq!(scene.news.last(), Some(&News::Lost { at: 0, loss: Loss::Forgotten }));
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_restart_with_its_data_is_adopted_and_never_noticed() {
     server.restart(false);
     scene.now = at(6.0);
     scene.settle();
-    assert!(!scene.news.iter().any(|news| matches!(news, News::Lost(_))), "{:?}", scene.news);
+    assert!(!scene.news.iter().any(|news| matches!(news, News::Lost { .. })), "{:?}", scene.news);
     let view = server.connect().view(&lock("x"), None).unwrap();
     assert_eq!(view.ledger.epoch, view.epoch, "carried over");
 }
@@ -360,7 +360,7 @@ fn one_that_is_preempted_before_its_job_began_gives_the_lock_back_and_queues_aga
     let mut urgent = Scene::new(&server, Ticket { priority: 1, policy, ..ticket("b") }, Tick::NEVER);
     urgent.settle();
     scene.settle();
-    assert_eq!((scene.granted(), scene.news.iter().filter(|news| matches!(news, News::Lost(_))).count()), (None, 0));
+    assert_eq!((scene.granted(), scene.news.iter().filter(|news| matches!(news, News::Lost { .. })).count()), (None, 0));
     let view = server.connect().view(&lock("x"), None).unwrap();
     assert_eq!((view.ledger.holders.len(), view.ledger.stops.len(), view.waiting), (0, 0, 2), "{view:?}");
     urgent.now = urgent.now + Duration::from_secs(1);

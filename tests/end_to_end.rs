@@ -11,6 +11,8 @@ mod vault;
 
 #[path = "end_to_end/contention.rs"]
 mod contention;
+#[path = "end_to_end/cycles.rs"]
+mod cycles;
 #[path = "end_to_end/damage.rs"]
 mod damage;
 #[path = "end_to_end/deaths.rs"]
@@ -27,6 +29,8 @@ pub mod log;
 mod policies;
 #[path = "end_to_end/run.rs"]
 mod run;
+#[path = "end_to_end/several.rs"]
+mod several;
 #[path = "end_to_end/status.rs"]
 mod status;
 #[path = "end_to_end/store_file.rs"]

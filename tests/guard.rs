@@ -58,8 +58,8 @@ fn a_job_that_ends_by_itself_gives_its_own_code() {
 fn a_superseded_job_goes_down_the_same_ladder_and_is_76() {
     let mut guard = running(Stragglers::Leave);
     let loss = Loss::Stopped(StopReason::Superseded);
-    let said = Order::Say(Saying::Lost(Reason::Loss(loss)));
-    assert_eq!(guard.handle(Event::News(News::Lost(loss)), at(1.0)), [said, Order::Stop]);
+    let said = Order::Say(Saying::Lost(Reason::Loss { at: 0, loss }));
+    assert_eq!(guard.handle(Event::News(News::Lost { at: 0, loss }), at(1.0)), [said, Order::Stop]);
     assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.1)), [Order::Kill], "whatever the job makes of it");
     assert_eq!(guard.handle(Event::Killed(Ok(())), at(1.2)), [Order::Leave]);
     let end = guard.handle(Event::Ended(Ending::Left), at(1.3));
@@ -118,11 +118,11 @@ fn who_wakes_up_after_the_kill_time_kills_at_once() {
 fn every_kind_of_loss_stops_the_job() {
     for loss in [Loss::Forgotten, Loss::Swept, Loss::Stopped(StopReason::Preempted)] {
         let mut guard = running(Stragglers::Leave);
-        let orders = guard.handle(Event::News(News::Lost(loss)), at(1.0));
-        assert_eq!(orders, [Order::Say(Saying::Lost(Reason::Loss(loss))), Order::Stop]);
+        let orders = guard.handle(Event::News(News::Lost { at: 0, loss }), at(1.0));
+        assert_eq!(orders, [Order::Say(Saying::Lost(Reason::Loss { at: 0, loss })), Order::Stop]);
         assert_eq!(guard.wake_at(), at(3.5), "the grace, which ends before the lease does");
         let mut late = running(Stragglers::Leave);
-        let _ = late.handle(Event::News(News::Lost(loss)), at(4.0));
+        let _ = late.handle(Event::News(News::Lost { at: 0, loss }), at(4.0));
         assert!(late.wake_at() <= at(7.4), "but never later than the kill time");
     }
 }

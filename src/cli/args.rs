@@ -55,8 +55,10 @@ pub enum Verb {
 #[command(after_long_help = EXIT_CODES)]
 pub struct Run {
     /// The lock, or with `--` before COMMAND several, all held or none: each 1 to 200 bytes of UTF-8 without control characters
-    #[arg(value_name = "NAME", required = true, num_args = 1)]
-    pub names: Vec<String>,
+    pub name: String,
+    /// The other locks, where there are several (names.rs).
+    #[arg(skip)]
+    pub more: Vec<String>,
     /// The command and its arguments. Options of vaultlock stand before it, never after
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub words: Vec<OsString>,

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::{anyhow, bail};
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgAction, CommandFactory, FromArgMatches};
 use nix::unistd::{AccessFlags, access};
 
 use super::args::{self, Args, Verb};
@@ -27,14 +27,19 @@ pub fn read_again(args: Args, words: &[OsString]) -> Result<Args, clap::Error> {
         Verb::Run(typed) if names_several(typed, words) && !is_unclear(typed) => {}
         _ => return Ok(args),
     }
-    let mut several = Args::command().mut_subcommand("run", |run| {
-        run.mut_arg("names", |names| names.num_args(1..)).mut_arg("words", |words| words.trailing_var_arg(false).last(true))
+    let several = Args::command().mut_subcommand("run", |run| {
+        run.mut_arg("name", |name| name.num_args(1..).action(ArgAction::Append))
+            .mut_arg("words", |words| words.trailing_var_arg(false).last(true))
     });
-    let mut args = Args::from_arg_matches_mut(&mut several.try_get_matches_from_mut(words)?)?;
-    if let Verb::Run(typed) = &mut args.verb
-        && typed.words.first().is_some_and(|word| word == "--")
-    {
-        typed.words.remove(0);
+    let mut matches = several.try_get_matches_from(words)?;
+    let names = matches.subcommand_matches("run").and_then(|run| run.get_many::<String>("name"));
+    let names: Vec<String> = names.into_iter().flatten().cloned().collect();
+    let mut args = Args::from_arg_matches_mut(&mut matches)?;
+    if let Verb::Run(typed) = &mut args.verb {
+        typed.more = names[1..].to_vec();
+        if typed.words.first().is_some_and(|word| word == "--") {
+            typed.words.remove(0);
+        }
     }
     Ok(args)
 }
@@ -45,9 +50,9 @@ pub fn read_again(args: Args, words: &[OsString]) -> Result<Args, clap::Error> {
 /// It can't be told which.
 pub fn refuse_unclear(typed: &args::Run, words: &[OsString]) -> anyhow::Result<()> {
     if names_several(typed, words) && is_unclear(typed) {
-        let (name, program) = (&typed.names[0], typed.words[0].display());
+        let (name, program) = (&typed.name, typed.words[0].display());
         bail!(
-            "{program:?} may be the command or a second lock: write vaultlock run {name:?} -- {program} ... if it is the command; \
+            "{program} may be the command or a second lock: write vaultlock run {name:?} -- {program} ... if it is the command; \
              if it is a lock, name another one second, or write -- -- before the command"
         );
     }
@@ -58,8 +63,8 @@ pub fn refuse_unclear(typed: &args::Run, words: &[OsString]) -> anyhow::Result<(
 ///
 /// # Errors
 /// A name that is none, or too many of them.
-pub fn in_order(names: &[String]) -> Result<Vec<Name>, (Exit, anyhow::Error)> {
-    let locks: Result<Vec<Name>, _> = names.iter().map(|name| Name::new(name)).collect();
+pub fn in_order(typed: &args::Run) -> Result<Vec<Name>, (Exit, anyhow::Error)> {
+    let locks: Result<Vec<Name>, _> = [&typed.name].into_iter().chain(&typed.more).map(|name| Name::new(name)).collect();
     let mut locks = locks.map_err(|error| (Exit::Usage, error.into()))?;
     locks.sort();
     locks.dedup();
@@ -73,7 +78,7 @@ pub fn in_order(names: &[String]) -> Result<Vec<Name>, (Exit, anyhow::Error)> {
 fn names_several(typed: &args::Run, words: &[OsString]) -> bool {
     let before = words.len() - typed.words.len();
     let explicit = before > 0 && words[before - 1] == "--";
-    typed.names.len() == 1 && !explicit && typed.words.iter().any(|word| word == "--")
+    typed.more.is_empty() && !explicit && typed.words.iter().any(|word| word == "--")
 }
 
 /// Whether the second word could be the command as well. Nobody means a command with `-- --` among its words.

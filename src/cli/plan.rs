@@ -43,7 +43,7 @@ pub struct Resolved {
 /// # Errors
 /// The code to end with, and why.
 pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result<Resolved, Refusal> {
-    let locks = names::in_order(&typed.names)?;
+    let locks = names::in_order(typed)?;
     let (program, args) = command(typed, words).map_err(|error| (Exit::Usage, error))?;
     let location = locate(global)?;
     let ttl = typed.ttl.unwrap_or(DEFAULT_TTL.min(location.max_ttl()));

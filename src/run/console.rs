@@ -71,7 +71,7 @@ impl Console {
                 "{}: the job is done, but the lock could not be given back; it comes free by itself, on a server when its lease ends: {trouble}",
                 self.named(&which)
             )),
-            Saying::Lost(reason) => self.error(&format!("lost {}: {}; stopping the job", self.lock, self.reason(reason))),
+            Saying::Lost(reason) => self.lost(reason),
             Saying::TooLate(unrenewed) => self.error(&format!(
                 "lost {}: no renewal for {} (vaultlock was stopped or starved); the job was not started",
                 self.lock,
@@ -174,15 +174,25 @@ impl Console {
         )
     }
 
+    fn lost(&mut self, reason: Reason) {
+        let lock = match &reason {
+            Reason::Loss { at, .. } if self.locks.len() > 1 => format!("{} (of {})", self.locks[*at], self.lock),
+            _ => self.lock.clone(),
+        };
+        self.error(&format!("lost {lock}: {}; stopping the job", self.reason(reason)));
+    }
+
     fn reason(&self, reason: Reason) -> String {
         match reason {
             Reason::Lapsed { unrenewed, trouble } if trouble.is_empty() => {
                 format!("no renewal for {} (vaultlock was stopped or starved)", span(unrenewed))
             }
             Reason::Lapsed { unrenewed, trouble } => format!("no renewal for {} ({trouble})", span(unrenewed)),
-            Reason::Loss(Loss::Forgotten) => format!("{} forgot it (restarted without its data, or wiped)", self.store),
-            Reason::Loss(Loss::Swept) => "it was taken away while this host did not answer".to_owned(),
-            Reason::Loss(Loss::Stopped(why)) => stopped(why).to_owned(),
+            Reason::Loss { loss: Loss::Forgotten, .. } => {
+                format!("{} forgot it (restarted without its data, or wiped)", self.store)
+            }
+            Reason::Loss { loss: Loss::Swept, .. } => "it was taken away while this host did not answer".to_owned(),
+            Reason::Loss { loss: Loss::Stopped(why), .. } => stopped(why).to_owned(),
         }
     }
 

@@ -150,8 +150,8 @@ impl Guard {
                 self.trouble.clear();
                 Vec::new()
             }
-            News::Lost(loss) if self.has_job() => self.stop(Reason::Loss(loss), now),
-            News::Lost(_) => Vec::new(),
+            News::Lost { at, loss } if self.has_job() => self.stop(Reason::Loss { at, loss }, now),
+            News::Lost { .. } => Vec::new(),
             News::Trouble(text) => {
                 self.trouble = text.clone();
                 vec![Order::Say(Saying::Trouble(text))]
@@ -299,7 +299,7 @@ impl Guard {
             return Vec::new();
         }
         let lingering = self.state == State::Lingering;
-        let superseded = reason == Reason::Loss(Loss::Stopped(StopReason::Superseded));
+        let superseded = matches!(reason, Reason::Loss { loss: Loss::Stopped(StopReason::Superseded), .. });
         let exit = if superseded { Exit::Superseded } else { Exit::Lost };
         self.verdict = Some(Verdict::Code(exit.code()));
         self.lost = true;

@@ -244,9 +244,7 @@ impl Loop {
             exit
         })
     }
-}
 
-impl Loop {
     /// What the job's environment says of what it holds. Without the locks there is no fence and no session, and no
     /// enclosing run to speak of.
     fn told(&self, fences: &[u64]) -> Vec<(OsString, Option<OsString>)> {

@@ -111,9 +111,7 @@ pub enum Saying {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// No renewal since this long.
-    Lapsed {
-        unrenewed: Duration,
-        trouble: String,
-    },
-    Loss(Loss),
+    Lapsed { unrenewed: Duration, trouble: String },
+    /// The lock at this place in the order is gone.
+    Loss { at: usize, loss: Loss },
 }

@@ -247,7 +247,8 @@ impl Bundle {
             }
             // One line, one server: it is said once.
             News::Trouble(_) | News::Recovered if others_suffer() => return None,
-            News::Lost(_) if std::mem::replace(&mut self.lost, true) => return None,
+            News::Lost { .. } if std::mem::replace(&mut self.lost, true) => return None,
+            News::Lost { loss, .. } => return Some(News::Lost { at, loss }),
             _ => {}
         }
         Some(news)

@@ -92,7 +92,7 @@ impl Claim {
     fn lose(&mut self, now: Tick, loss: Loss) {
         match loss {
             _ if self.granted => {
-                self.news.push(News::Lost(loss));
+                self.news.push(News::Lost { at: 0, loss });
                 self.phase = Phase::Lost;
             }
             // Asked to end before the job began, it holds the lock all the same: first give that back.

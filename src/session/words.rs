@@ -47,8 +47,8 @@ pub enum News {
     Granted { fences: Vec<u64>, sent: Tick },
     /// The lease now hangs on a beat sent then.
     Renewed { sent: Tick },
-    /// The lock is gone: the job must die.
-    Lost(Loss),
+    /// One of the locks is gone, by its place in the order: the job must die.
+    Lost { at: usize, loss: Loss },
     /// The store does not answer or refuses; the claim keeps trying.
     Trouble(String),
     /// It answers again.

@@ -58,8 +58,8 @@ pub struct Caller {
     pub disturbed: Time,
     /// When its host last went on after standing still.
     pub(super) thawed: Time,
-    /// When it began.
-    pub began: Time,
+    /// When it first asked for each of its tickets.
+    pub joined: Vec<(Id, Time)>,
     /// When a wake for it was last lost, which may cost time but no more than until its next beat.
     pub wake_lost: Time,
     pub gone: bool,
@@ -143,7 +143,7 @@ impl Caller {
             launched: 0,
             disturbed: 0,
             thawed: 0,
-            began: out.now,
+            joined: Vec::new(),
             wake_lost: 0,
             gone: false,
         }
@@ -151,6 +151,11 @@ impl Caller {
 
     pub fn is_of(&self, id: &Id) -> bool {
         !self.gone && self.bundle.claims().iter().any(|claim| claim.ticket().id == *id)
+    }
+
+    /// When it first asked for this ticket.
+    pub fn joined(&self, id: &Id) -> Option<Time> {
+        self.joined.iter().find(|(ticket, _)| ticket == id).map(|(_, at)| *at)
     }
 
     /// Its place in the queue or its lease may suffer until then.

@@ -57,6 +57,10 @@ impl Caller {
             },
             number,
         );
+        let ticket = &self.bundle.claims()[self.bundle.at()].ticket().id;
+        if request == Request::Take && self.joined(ticket).is_none() {
+            self.joined.push((ticket.clone(), out.now));
+        }
         self.asking = Some((number, out.tick(self.host), out.wall(self.host)));
         self.request = Some(request);
         let (way, patience) = (out.span(MS / 50, MS / 2), nanos(self.timing.request));
@@ -131,7 +135,7 @@ impl Caller {
                 }
             }
             News::Waiting(standing) => out.note(self.number, &format!("waits: {:?}, ahead", standing.why), standing.ahead as u64),
-            News::Lost(_) => out.note(self.number, "lost it", 0),
+            News::Lost { .. } => out.note(self.number, "lost it", 0),
             _ => {}
         }
         self.hear(Heard::News(news), out);

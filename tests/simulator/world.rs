@@ -226,7 +226,10 @@ impl World {
         }
         if let Some((beaten, known)) = entered.lapsed {
             let calm = beaten.saturating_sub(2 * SECOND);
-            if entered.undisturbed_since < calm && self.callers[caller].disturbed < calm && self.callers[caller].began < calm {
+            if entered.undisturbed_since < calm
+                && self.callers[caller].disturbed < calm
+                && self.callers[caller].joined(id).is_some_and(|joined| joined < calm)
+            {
                 self.judge_vacancy(caller, lock, known + 2 * beat + rank(entered.ahead.len()) + SLACK);
             }
         }
