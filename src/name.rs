@@ -82,6 +82,14 @@ impl Name {
     }
 }
 
+/// The order in which everybody takes several locks, whatever order they were named in: by their bytes. One that is named
+/// twice is one.
+pub fn in_order(mut names: Vec<Name>) -> Vec<Name> {
+    names.sort();
+    names.dedup();
+    names
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

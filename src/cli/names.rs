@@ -11,7 +11,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::args::{self, Args, Verb};
 use crate::exit::Exit;
-use crate::name::Name;
+use crate::name::{self, Name};
 
 /// One line to the store beats for all of them in turn.
 const MOST_LOCKS: usize = 16;
@@ -59,15 +59,13 @@ pub fn refuse_unclear(typed: &args::Run, words: &[OsString]) -> anyhow::Result<(
     Ok(())
 }
 
-/// The locks that were named, in the order in which everybody takes them: by their bytes. One named twice is one.
+/// The locks that were named, in the order in which everybody takes them.
 ///
 /// # Errors
 /// A name that is none, or too many of them.
 pub fn in_order(typed: &args::Run) -> Result<Vec<Name>, (Exit, anyhow::Error)> {
     let locks: Result<Vec<Name>, _> = [&typed.name].into_iter().chain(&typed.more).map(|name| Name::new(name)).collect();
-    let mut locks = locks.map_err(|error| (Exit::Usage, error.into()))?;
-    locks.sort();
-    locks.dedup();
+    let locks = name::in_order(locks.map_err(|error| (Exit::Usage, error.into()))?);
     if locks.len() > MOST_LOCKS {
         return Err((Exit::Usage, anyhow!("{} locks are too many for one run: name {MOST_LOCKS} at most", locks.len())));
     }
