@@ -89,7 +89,7 @@ impl Session {
     /// # Errors
     /// As [`Store::prepare`].
     pub fn prepare_all(&mut self) -> Result<(), store::Error> {
-        if self.bundle.has_unbegun() {
+        if self.bundle.has_unbegun() && self.answers_at_once() {
             self.keep_open()?;
             self.bundle.prepared();
         }

@@ -28,6 +28,8 @@ pub struct Server {
     names: Vec<Name>,
     pub up: bool,
     pub frozen: bool,
+    /// It answers nothing that is asked of this lock.
+    pub deaf: Option<usize>,
     pub waiting: Vec<Message>,
     replicas: VecDeque<(Time, Engine)>,
     /// When it last was not what it should be.
@@ -52,6 +54,7 @@ impl Server {
             names,
             up: true,
             frozen: false,
+            deaf: None,
             waiting: Vec::new(),
             replicas: VecDeque::new(),
             disturbed: 0,

@@ -160,6 +160,9 @@ impl World {
             return self.server.waiting.push(message);
         }
         let (caller, number) = (message.caller, message.number);
+        if self.server.deaf == Some(message.lock) {
+            return;
+        }
         if !self.server.up {
             if self.out.rng.bool() {
                 let refused = What::Worker(ToWorker::Answer(number, Box::new(Err("refused".to_owned()))));
