@@ -55,6 +55,7 @@ impl Scene {
         let (name, id) = (lock("x"), self.claim.ticket().id.clone());
         match request {
             Request::Take => Answer::View(self.store.take(&name, self.claim.ticket()).unwrap()),
+            Request::Enter(straight) => Answer::View(self.store.enter(&name, self.claim.ticket(), straight).unwrap()),
             Request::Beat(with) => Answer::Beat(self.store.beat(&name, &id, with).unwrap()),
             Request::View => Answer::View(self.store.view(&name, Some(&id)).unwrap()),
             Request::Commit(commit) => Answer::Outcome(self.store.commit(&name, &id, commit).unwrap()),
@@ -100,14 +101,59 @@ impl Scene {
 }
 
 #[test]
-fn a_free_lock_is_two_requests_away() {
+fn a_free_lock_is_two_requests_away_while_the_memory_is_unsure() {
     let mut scene = Scene::new(&server(), ticket("a"), Tick::NEVER);
-    assert_eq!(scene.request(), Request::Take);
-    let view = scene.carry_out(&Request::Take);
+    let enter = scene.request();
+    assert!(matches!(enter, Request::Enter(_)));
+    let view = scene.carry_out(&enter);
     scene.answer(Ok(view), 0.0);
     assert!(matches!(scene.request(), Request::Commit(_)));
     assert!(matches!(scene.rest(), Step::Wait(until) if until == at(6.0)), "the first beat");
     assert_eq!(scene.granted(), Some(at(0.0)));
+}
+
+/// A server that knows of a lock that was used and given back.
+fn used() -> MemoryServer {
+    let server = server();
+    let mut first = Scene::new(&server, ticket("first"), Tick::NEVER);
+    first.settle();
+    first.claim.leave(first.now);
+    assert!(matches!(first.rest(), Step::End(Ending::Left)));
+    server
+}
+
+#[test]
+fn a_lock_given_back_is_one_request_away() {
+    let mut scene = Scene::new(&used(), ticket("a"), Tick::NEVER);
+    let enter = scene.request();
+    let view = scene.carry_out(&enter);
+    scene.answer(Ok(view), 0.5);
+    assert!(matches!(scene.rest(), Step::Wait(until) if until == at(6.0)), "the first beat");
+    assert_eq!(scene.granted(), Some(at(0.0)));
+}
+
+#[test]
+fn who_went_straight_in_unheard_finds_itself_inside_and_the_lease_hangs_on_the_first_asking() {
+    let server = used();
+    let mut scene = Scene::new(&server, ticket("a"), Tick::NEVER);
+    let enter = scene.request();
+    let _lost_answer = scene.carry_out(&enter);
+    scene.lose_answer();
+    scene.settle();
+    assert_eq!(scene.granted(), Some(at(0.0)));
+    let view = server.connect().view(&lock("x"), None).unwrap();
+    assert_eq!((view.ledger.holders.len(), view.waiting), (1, 0));
+}
+
+#[test]
+fn a_stopped_job_keeps_its_place_and_does_not_go_straight_in() {
+    let mut scene = Scene::new(&used(), ticket("a"), Tick::NEVER);
+    scene.claim.pause(true);
+    scene.settle();
+    assert_eq!(scene.granted(), None);
+    scene.claim.pause(false);
+    scene.settle();
+    assert!(scene.granted().is_some());
 }
 
 #[test]

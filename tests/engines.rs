@@ -1,11 +1,14 @@
 //! One suite that every engine passes: the five verbs, as src/store/mod.rs promises them.
 
+#[path = "engines/straight.rs"]
+mod straight;
 pub mod support;
 
 use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use straight::{a_plain_lock_is_entered_in_one_step, of_many_who_go_straight_in_one_is_in, what_is_not_plain_is_only_taken};
 use support::claims::{done, enter, hold, lock, nothing, ticket};
 use support::redis::Server;
 use support::until;
@@ -57,6 +60,9 @@ suite! {
     a_lock_nobody_used_is_blank
     of_many_who_commit_on_one_version_one_wins
     a_ticket_taken_twice_is_one_ticket
+    a_plain_lock_is_entered_in_one_step
+    what_is_not_plain_is_only_taken
+    of_many_who_go_straight_in_one_is_in
     an_id_once_gone_never_returns
     a_beat_never_makes_a_ticket
     a_view_is_no_older_than_ones_own_write

@@ -42,7 +42,14 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use engine::Store;
 
+/// In memory, so that no disk's stall is taken for a lock's. A killed server's data are safe there.
+const MEMORY: &str = "/dev/shm";
+
 fn main() -> ExitCode {
+    if std::fs::metadata(MEMORY).is_ok_and(|memory| memory.is_dir()) {
+        // Refused only to who asks twice.
+        let _ = tempfile::env::override_temp_dir(std::path::Path::new(MEMORY));
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.split_first() {
         Some((verb, rest)) if verb == "job" => job::main(rest),

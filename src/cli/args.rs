@@ -106,6 +106,31 @@ pub struct Run {
     pub command: Option<OsString>,
 }
 
+impl Run {
+    /// What `run NAME -- WORDS` means.
+    pub fn plain(name: String, words: Vec<OsString>) -> Run {
+        Run {
+            name,
+            more: Vec::new(),
+            words,
+            nonblock: false,
+            wait: None,
+            shared: false,
+            exclusive: false,
+            policy: super::policy::Policy::plain(),
+            conflict_exit_code: 75,
+            ttl: None,
+            kill_after: None,
+            signal: Signal::SIGTERM,
+            stragglers: Stragglers::Leave,
+            if_unavailable: IfUnavailable::Fail,
+            isolate: false,
+            label: None,
+            command: None,
+        }
+    }
+}
+
 /// `vaultlock status`.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "vaultlock status [OPTIONS] [NAME]...")]

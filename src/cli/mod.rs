@@ -3,6 +3,7 @@
 pub mod args;
 mod later;
 mod names;
+mod plain;
 mod plan;
 mod policy;
 mod status;
@@ -10,7 +11,7 @@ mod status;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use crate::exit::Exit;
 use crate::run;
@@ -21,7 +22,7 @@ use args::{Args, Verb};
 /// # Errors
 /// A chain of lower-case fragments that ends in what to do, and the code to end with.
 pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
-    let args = match Args::try_parse_from(&words).and_then(|args| names::read_again(args, &words)) {
+    let args = match plain::read(&words).map_or_else(|| names::read(&words), Ok) {
         Ok(args) => args,
         Err(error) => return later::explain(error),
     };

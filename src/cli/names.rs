@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use anyhow::{anyhow, bail};
-use clap::{ArgAction, CommandFactory, FromArgMatches};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use nix::unistd::{AccessFlags, access};
 
 use super::args::{self, Args, Verb};
@@ -18,11 +18,12 @@ const MOST_LOCKS: usize = 16;
 /// Where programs are, beside `$PATH`: cron's has few of these.
 const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin";
 
-/// Reads the words of a `run` once more if they name several locks: all before the first `--` are theirs.
+/// Reads a command line; that of a `run` once more if it names several locks: all words before the first `--` are theirs.
 ///
 /// # Errors
 /// clap's own.
-pub fn read_again(args: Args, words: &[OsString]) -> Result<Args, clap::Error> {
+pub fn read(words: &[OsString]) -> Result<Args, clap::Error> {
+    let args = Args::try_parse_from(words)?;
     match &args.verb {
         Verb::Run(typed) if names_several(typed, words) && !is_unclear(typed) => {}
         _ => return Ok(args),

@@ -51,6 +51,21 @@ pub enum Supersede {
 }
 
 impl Policy {
+    /// Where nothing was said.
+    pub fn plain() -> Policy {
+        Policy {
+            slots: 1,
+            priority: 0,
+            aging: None,
+            preempt: false,
+            max_waiters: None,
+            supersede: None,
+            group: None,
+            keep: None,
+            rate: None,
+        }
+    }
+
     pub fn lead_ms(&self) -> i64 {
         policy::lead_ms(self.priority, self.aging.unwrap_or(DEFAULT_AGING))
     }

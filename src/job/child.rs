@@ -28,34 +28,42 @@ pub(super) struct Child<'a> {
     pub(super) inherited: &'a Inherited,
     pub(super) inherit: &'a [RawFd],
     pub(super) terminal: Option<RawFd>,
+    /// The pipe for reports; none (-1) where memory is borrowed.
     pub(super) to_parent: RawFd,
     pub(super) worker: i32,
 }
 
 impl Child<'_> {
-    /// Makes the new process. With a terminal by a plain fork: a Ctrl-Z before the exec would stop a borrower of our
-    /// memory, and us with it.
-    pub(super) fn spawn(&self, program: &mut Program) -> io::Result<i32> {
-        let mut begin = || {
-            if kernel::parent() != self.worker {
-                kernel::leave(0);
+    /// Makes the new process on memory borrowed from this one, and waits until it runs the program or can't. Not with a
+    /// terminal: a Ctrl-Z before the exec would stop the borrower, and us with it.
+    pub(super) fn borrow(&self, program: &mut Program) -> io::Result<(i32, Option<Report>)> {
+        let mut failed = None;
+        let job = kernel::vfork(&mut || {
+            if kernel::parent() == self.worker {
+                failed = Some(Report::Exec(self.become_job(program)));
             }
-            self.become_job(program)
-        };
-        match self.terminal {
-            None => kernel::vfork(&mut begin),
-            Some(_) => match kernel::fork()? {
-                0 => {
-                    begin();
-                    kernel::leave(127)
-                }
-                job => Ok(job),
-            },
+            kernel::leave(127)
+        })?;
+        Ok((job, failed))
+    }
+
+    /// Makes the new process, which reports through the pipe.
+    pub(super) fn fork(&self, program: &mut Program) -> io::Result<i32> {
+        match kernel::fork()? {
+            0 if kernel::parent() == self.worker => self.run(program),
+            0 => kernel::leave(0),
+            job => Ok(job),
         }
     }
 
-    /// In the new process: becomes the job. Async-signal-safe.
-    pub(super) fn become_job(&self, program: &mut Program) -> ! {
+    /// In the new process: becomes the job, or reports why it can't. Async-signal-safe.
+    pub(super) fn run(&self, program: &mut Program) -> ! {
+        Report::Exec(self.become_job(program)).send(self.to_parent);
+        kernel::leave(127)
+    }
+
+    /// In the new process: becomes the job; returns the errno if its program can't be executed. Async-signal-safe.
+    fn become_job(&self, program: &mut Program) -> c_int {
         kernel::die_with_parent();
         kernel::set_group(0, 0);
         // SIGTTOU is blocked or ignored until the mask is given back.
@@ -71,9 +79,7 @@ impl Child<'_> {
             }
         }
         self.inherited.give_back();
-        let errno = program.execute();
-        Report::Exec(errno).send(self.to_parent);
-        kernel::leave(127)
+        program.execute()
     }
 }
 

@@ -16,6 +16,9 @@ impl Worker {
         let end = Instant::now() + within;
         loop {
             self.drain_children();
+            if !kernel::has_living_children() {
+                return Vec::new();
+            }
             let mut found = Vec::new();
             tree::each_child(&mut |pid| {
                 if !self.is_leader(pid) && kernel::reap(Whom::One(pid)).is_none() {

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use libc::{c_char, c_int};
 
+use crate::job::heap;
+
 /// Makes `$main`, a `fn(Vec<OsString>) -> u8`, the program's entry. The crate needs `#![no_main]`.
 #[macro_export]
 macro_rules! entry {
@@ -30,6 +32,7 @@ macro_rules! entry {
 /// `count` and `words` are what the C library gave to `main`.
 #[doc(hidden)]
 pub unsafe fn begin(count: c_int, words: *const *const c_char) -> Vec<OsString> {
+    heap::mark();
     fill_standard_descriptors();
     (0..usize::try_from(count).unwrap_or(0))
         .map(|at| {

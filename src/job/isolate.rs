@@ -94,7 +94,7 @@ fn make(child: &Child, program: &mut Program, maps: &Maps) -> ! {
             if let Err(error) = mount_proc() {
                 refuse(child, &error);
             }
-            child.become_job(program)
+            child.run(program)
         }
         Ok(job) => Report::Pids { init, job }.send(child.to_parent),
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 
 use libc::{c_int, pid_t, sigset_t};
 
@@ -57,7 +58,10 @@ pub(super) fn vfork<F: FnMut()>(run: &mut F) -> io::Result<pid_t> {
         unsafe { (*run.cast::<F>())() };
         127
     }
-    let mut stack = vec![0u128; BORROWED_STACK / size_of::<u128>()];
+    /// Neither on the heap, which would have to grow for it, nor on this thread's stack, which would be touched page by
+    /// page: of this only the pages that are used come into being.
+    static STACK: Mutex<[u128; BORROWED_STACK / size_of::<u128>()]> = Mutex::new([0; BORROWED_STACK / size_of::<u128>()]);
+    let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the stack's end is aligned to 16 bytes; stack and `run` outlive the child's use of them, because this call
     // returns only when the child has left this memory. All our signals are blocked, so no handler runs on it.
@@ -76,6 +80,14 @@ pub(super) fn leave(code: u8) -> ! {
     unsafe { libc::_exit(c_int::from(code)) }
 }
 
+/// Closes every descriptor above the one and below the other; on a kernel without the call they are left to the exit.
+pub(super) fn close_between(above: RawFd, below: RawFd) {
+    if below - above > 1 {
+        // SAFETY: takes no pointers. The caller uses none of them any more.
+        unsafe { libc::syscall(libc::SYS_close_range, above + 1, below - 1, 0) };
+    }
+}
+
 pub(super) fn set_group(pid: pid_t, group: pid_t) {
     // SAFETY: takes no pointers. A failure means that the other side has done it, or that the child is gone.
     unsafe { libc::setpgid(pid, group) };
@@ -87,6 +99,12 @@ pub(super) fn become_subreaper() -> io::Result<()> {
     }
     // SAFETY: takes no pointers.
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+}
+
+/// Lets others run on this processor first.
+pub(super) fn step_aside() {
+    // SAFETY: takes nothing, can't fail.
+    unsafe { libc::sched_yield() };
 }
 
 /// SIGKILL for this process when the THREAD that forked it is gone.
@@ -240,6 +258,17 @@ pub(super) fn reap(whom: Whom) -> Option<Change> {
 /// Waits for a child's death and reaps it; None when there is no such child.
 pub(super) fn await_death(whom: Whom) -> Option<Change> {
     wait(whom, libc::WEXITED)
+}
+
+/// Whether any child of this process is alive. All of them at one moment, and who dies leaves its own to us in that same
+/// moment: if none is, nobody below us lives.
+pub(super) fn has_living_children() -> bool {
+    // SAFETY: all zeroes is a valid siginfo_t; waitid fills it. Who is dead can't stop and is no child to wait for here.
+    unsafe {
+        let mut info: libc::siginfo_t = zeroed();
+        let none = libc::waitid(libc::P_ALL, 0, &mut info, libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT) == -1;
+        !(none && errno() == libc::ECHILD)
+    }
 }
 
 /// Whether this process has children at all, dead or alive.

@@ -9,11 +9,12 @@
 //! page.rs holds the words P and W share (the deadline above all), wire.rs what they tell each other. program.rs and
 //! child.rs are J before its exec, isolate.rs its own PID namespace, ending.rs how W ends it, tree.rs how a process finds and
 //! kills its children. signals.rs is which signals are taken from P and given back to J, terminal.rs who may have the
-//! terminal, entry.rs how the program begins, kernel.rs the bare calls.
+//! terminal, entry.rs how the program begins, heap.rs what of its memory the sentry keeps, kernel.rs the bare calls.
 
 mod child;
 mod ending;
 pub mod entry;
+mod heap;
 mod isolate;
 mod kernel;
 mod page;
@@ -73,13 +74,19 @@ pub fn split(inherited: Signals, clock: Clock, timing: Timing, stop: Signal) -> 
     let timer = kernel::alarm_fd(clock)?;
     let signals = kernel::signal_fd(inherited.taken())?;
     let sentry = kernel::pid();
+    // Without this orphans would go past us to init. Not inherited: the worker becomes one by itself.
+    kernel::become_subreaper()?;
     match kernel::fork()? {
         0 => {
             drop((to_worker, from_worker, timer, signals));
             Worker::begin(worker::Parts { page, ladder, stop, terminal, inherited, sentry, from_sentry, to_sentry })
         }
         worker => {
+            // The worker has the lock to take, and often waits for this very processor.
+            kernel::step_aside();
             drop((from_sentry, to_sentry));
+            // SAFETY: the sentry has nothing on the heap, allocates nothing, and never returns to those who do.
+            unsafe { heap::give_back() };
             sentry::stand(sentry::Sentry { page, ladder, stop, terminal, worker, signals, timer, from_worker, to_worker })
         }
     }

@@ -26,8 +26,8 @@ pub(super) struct Page {
     stop_sent: AtomicBool,
     /// The worker is ending the tree: the sentry lets it until [`Ladder::patience`].
     killing: AtomicBool,
-    /// How to end, as [`Verdict::word`] spells it; 0: not said yet. Said here and not through the pipe, the worker's death
-    /// is all that has to wake the sentry.
+    /// How to end, as [`Verdict::word`] spells it; 0: not said yet. Said here and not through the pipe, it is known also where
+    /// only the worker's death was heard.
     verdict: AtomicI32,
 }
 

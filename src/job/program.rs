@@ -1,7 +1,6 @@
 //! The job's program in the form the kernel wants: prepared before the fork, for the child of a process with threads may
 //! not allocate.
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -29,17 +28,22 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn prepare(command: &Command) -> io::Result<Program> {
-        let environment = environment(&command.env);
-        let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_else(|| DEFAULT_PATH.into());
-        let candidates = candidates(&command.program, &path)?;
+        let changed = changed(&command.env);
+        let path = match changed.iter().find(|(name, _)| *name == "PATH") {
+            Some((_, value)) => value.map(OsStr::to_owned),
+            None => std::env::var_os("PATH"),
+        };
+        let candidates = candidates(&command.program, &path.unwrap_or_else(|| DEFAULT_PATH.into()))?;
         let words = std::iter::once(&command.program).chain(&command.args);
         let words = words.map(|word| Ok(CString::new(word.as_bytes())?)).collect::<io::Result<Vec<_>>>()?;
-        let pairs = environment.into_iter().map(|(name, value)| Ok(CString::new(joined(&[&name, OsStr::new("="), &value]))?));
-        let pairs = pairs.collect::<io::Result<Vec<_>>>()?;
+        let set = changed.iter().filter_map(|(name, value)| value.map(|value| [name, OsStr::new("="), value]));
+        let pairs = set.map(|pair| Ok(CString::new(joined(&pair))?)).collect::<io::Result<Vec<_>>>()?;
+        let mut envp = inherited(&changed);
+        envp.extend(pointers(&pairs));
         let argv = pointers(&words);
         let mut shell_argv = vec![SHELL.as_ptr(), ptr::null()];
         shell_argv.extend(&argv[1..]);
-        Ok(Program { candidates, shell_argv, argv, envp: pointers(&pairs), _strings: (words, pairs) })
+        Ok(Program { candidates, shell_argv, argv, envp, _strings: (words, pairs) })
     }
 
     /// execvpe(3) without its allocations. Returns the errno. Async-signal-safe.
@@ -47,6 +51,12 @@ impl Program {
         let mut denied = false;
         let mut last = libc::ENOENT;
         for candidate in &self.candidates {
+            // A place where nothing is costs an execve(2) more than a look.
+            // SAFETY: the candidate is a C string, alive in `self`.
+            if unsafe { libc::access(candidate.as_ptr(), libc::F_OK) } == -1 && matches!(errno(), libc::ENOENT | libc::ENOTDIR) {
+                last = errno();
+                continue;
+            }
             // SAFETY: candidate and arrays are C strings and null-ended arrays of such, alive in `self`.
             last = unsafe {
                 libc::execve(candidate.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr());
@@ -66,16 +76,35 @@ impl Program {
     }
 }
 
-/// The inherited environment with the command's changes.
-fn environment(changes: &[(OsString, Option<OsString>)]) -> BTreeMap<OsString, OsString> {
-    let mut environment: BTreeMap<_, _> = std::env::vars_os().collect();
+/// What the command changes in the environment, each name once: the last word on it.
+fn changed(changes: &[(OsString, Option<OsString>)]) -> Vec<(&OsStr, Option<&OsStr>)> {
+    let mut changed: Vec<(&OsStr, Option<&OsStr>)> = Vec::with_capacity(changes.len());
     for (name, value) in changes {
-        match value {
-            Some(value) => environment.insert(name.clone(), value.clone()),
-            None => environment.remove(name),
-        };
+        changed.retain(|(known, _)| *known != name);
+        changed.push((name, value.as_deref()));
     }
-    environment
+    changed
+}
+
+/// The inherited environment but for what is changed, where it lies: this program never changes its own.
+fn inherited(changed: &[(&OsStr, Option<&OsStr>)]) -> Vec<*const c_char> {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    let mut kept = Vec::with_capacity(64);
+    // SAFETY: a null-ended array of C strings (environ(7)), which nobody in this process writes to.
+    unsafe {
+        let mut at = environ;
+        while !at.is_null() && !(*at).is_null() {
+            let pair = CStr::from_ptr(*at).to_bytes();
+            let name = pair.split(|byte| *byte == b'=').next().unwrap_or(pair);
+            if changed.iter().all(|(known, _)| known.as_bytes() != name) {
+                kept.push(*at);
+            }
+            at = at.add(1);
+        }
+    }
+    kept
 }
 
 /// Where `program` may be. A name without a slash is looked for in `path`, whose empty parts mean the current folder.

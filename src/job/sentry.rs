@@ -34,10 +34,6 @@ pub(super) struct Sentry {
 
 /// Stands by until the worker has said how to end.
 pub(super) fn stand(sentry: Sentry) -> ! {
-    // Without this orphans would go past us to init; every kernel since 3.4 can.
-    if kernel::become_subreaper().is_err() {
-        sentry.worker_died();
-    }
     // The last signal taken, to tell a Ctrl-C that only the job got from an INT that we were sent ourselves.
     let mut interrupted = 0;
     sentry.watch_deadline(interrupted);
@@ -65,7 +61,7 @@ impl Sentry {
         match wire::hear_worker(&self.from_worker) {
             Heard::Nothing => {}
             Heard::One(Message::Stopped(signal)) => self.follow_stop(signal),
-            Heard::Death => self.worker_ended(interrupted),
+            Heard::One(Message::Over) | Heard::Death => self.worker_ended(interrupted),
         }
     }
 
@@ -192,6 +188,10 @@ impl Sentry {
         // It has nothing left to do. Wait, so that its descriptors (a lock's) are closed when our caller goes on, and no
         // zombie is left to a first process that reaps none.
         kill(self.worker, libc::SIGKILL);
+        // Meanwhile: what is closed last of a file without a name takes the time to unmake it.
+        let kept = self.terminal.as_ref().map_or(libc::STDERR_FILENO, Terminal::raw);
+        kernel::close_between(libc::STDERR_FILENO, kept);
+        kernel::close_between(kept, i32::MAX);
         kernel::await_death(Whom::One(self.worker));
         let typed = self.was_with_job();
         self.take_terminal_back();

@@ -20,24 +20,31 @@ pub(super) fn start(
     children: BorrowedFd,
 ) -> Result<Started, SpawnError> {
     let mut program = Program::prepare(command)?;
-    let (reports, to_parent) = report_pipe()?;
-    let child = Child {
+    let mut child = Child {
         inherited,
         inherit: &command.inherit,
         // A job started in the background stays there.
         terminal: terminal.filter(|terminal| terminal.is_ours()).map(Terminal::raw),
-        to_parent: to_parent.as_raw_fd(),
+        to_parent: -1,
         worker: kernel::pid(),
     };
-    let (started, early) = if command.isolate {
-        isolate::start(&child, &mut program, &reports)?
+    let (started, report) = if command.isolate || child.terminal.is_some() {
+        let (reports, to_parent) = report_pipe()?;
+        child.to_parent = to_parent.as_raw_fd();
+        let (started, early) = match command.isolate {
+            true => isolate::start(&child, &mut program, &reports)?,
+            false => (Started { job: child.fork(&mut program)?, init: None }, None),
+        };
+        drop(to_parent);
+        kernel::set_group(started.job, started.job);
+        page.set_group(started.job);
+        (started, early.or_else(|| await_exec(started.job, &reports, children)))
     } else {
-        (Started { job: child.spawn(&mut program)?, init: None }, None)
+        let (job, report) = child.borrow(&mut program)?;
+        page.set_group(job);
+        (Started { job, init: None }, report)
     };
-    drop(to_parent);
-    kernel::set_group(started.job, started.job);
-    page.set_group(started.job);
-    match early.or_else(|| await_exec(started.job, &reports, children)) {
+    match report {
         None => Ok(started),
         Some(report) => {
             // Its zombie, or the namespace around it, must be gone before the caller goes on.

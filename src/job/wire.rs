@@ -19,18 +19,22 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 pub(super) enum Message {
     /// The job was stopped by this signal.
     Stopped(i32),
+    /// The verdict is said, and nothing is left but to exit.
+    Over,
 }
 
 impl Message {
     fn bytes(self) -> [u8; 2] {
         match self {
             Message::Stopped(signal) => [b'S', signal as u8],
+            Message::Over => [b'O', 0],
         }
     }
 
     fn from_bytes(bytes: [u8; 2]) -> Option<Message> {
         match bytes {
             [b'S', signal] => Some(Message::Stopped(signal.into())),
+            [b'O', _] => Some(Message::Over),
             _ => None,
         }
     }

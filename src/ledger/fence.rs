@@ -9,7 +9,7 @@ use crate::time::Wall;
 pub const LIMIT: u64 = 1 << 53;
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Clocks that people call right differ by less.
-const FAR_BEHIND: Duration = Duration::from_secs(3600);
+pub(super) const FAR_BEHIND: Duration = Duration::from_secs(3600);
 const TEN_YEARS_MS: u64 = 3653 * DAY_MS;
 
 /// The number of the next grant. The counter alone would start again in a store that was wiped, so it never falls
@@ -19,8 +19,11 @@ pub fn next(last: u64, floor: Wall, remembered: u64, may_have_lost: bool) -> u64
     if mutant::on(Mutant::NoFenceFloor) {
         return last + 1;
     }
-    let leap = if may_have_lost { DAY_MS } else { 0 };
-    (last + 1).max(floor.0.saturating_add(leap)).max(remembered + 1)
+    (last + 1).max(floor.0.saturating_add(leap(may_have_lost))).max(remembered + 1)
+}
+
+pub(super) fn leap(may_have_lost: bool) -> u64 {
+    if may_have_lost { DAY_MS } else { 0 }
 }
 
 /// The clock that a fence never falls below: the store's, for it is one clock where the hosts have many. Only if it is far
@@ -31,7 +34,11 @@ pub fn floor(store: Wall, mine: Wall) -> Wall {
 
 /// Could this number have been granted by `now`? A counter that ran ten years ahead is a forgery or damage.
 pub fn plausible(fence: u64, now: Wall) -> bool {
-    fence < LIMIT && fence <= now.0.max(Wall::now_floor()).saturating_add(TEN_YEARS_MS)
+    fence < LIMIT && fence <= most(now)
+}
+
+pub(super) fn most(now: Wall) -> u64 {
+    now.0.max(Wall::now_floor()).saturating_add(TEN_YEARS_MS)
 }
 
 impl Wall {

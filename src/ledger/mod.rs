@@ -15,6 +15,7 @@ mod queue;
 mod rate;
 pub mod room;
 mod stops;
+pub mod straight;
 pub mod view;
 pub mod watched;
 
@@ -32,6 +33,7 @@ pub use commit::{Commit, Guard};
 pub use cycle::Cycle;
 pub use decide::{Decision, Me, Why, decide};
 pub use policy::Policy;
+pub use straight::{Form, Straight};
 pub use view::{Life, Listed, Memory, View};
 pub use watched::Watched;
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Joining -> Waiting -> Committing -> Holding -> Leaving -> Ended
-//!               ^------------'  (conflict, no answer, or others were woken)
+//!    |          ^------------'  ^       (conflict, no answer, or others were woken)
+//!    '--------------------------'       (straight in: nothing stood in the way)
 //! ```
 //!
 //! Two rules carry the promise. The lease is based on the *send* time of a beat that was acknowledged, never on its
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::entangled::Entanglement;
 use super::words::{Answer, Ending, News, Request, Step};
-use crate::ledger::{Commit, Decision, Id, Life, Me, Ticket, View, Watched, Why, decide, decide::Decision as D};
+use crate::ledger::{Commit, Decision, Id, Life, Me, Straight, Ticket, View, Watched, Why, decide, decide::Decision as D};
 use crate::mutant::{self, Mutant};
 use crate::store::{self, Kind, Liveness, Outcome};
 use crate::time::{Tick, Wall};
@@ -184,7 +185,7 @@ impl Claim {
         match self.phase.clone() {
             Phase::Joining { first } => {
                 self.phase = Phase::Joining { first: first.or(Some(now)) };
-                Step::Ask(Request::Take)
+                Step::Ask(self.join(wall))
             }
             Phase::Waiting(pause) => self.queue(now, wall, pause),
             Phase::Committing(commit) => Step::Ask(Request::Commit(Box::new(commit))),
@@ -194,6 +195,14 @@ impl Claim {
             Phase::PassingOn(commit) => Step::Ask(Request::Commit(Box::new(commit))),
             Phase::Ended => Step::End(self.ending.take().unwrap_or(Ending::Left)),
         }
+    }
+
+    /// Where the kernel tells who lives there is no way to send one request less.
+    fn join(&self, wall: Wall) -> Request {
+        if self.paused || self.kind.liveness == Liveness::Kernel {
+            return Request::Take;
+        }
+        Request::Enter(Straight { remembered: self.remembered, wall })
     }
 
     /// The store's answer to the last request, which was sent at `sent`.

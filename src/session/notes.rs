@@ -43,9 +43,9 @@ impl Notes {
     /// The highest fence this host remembers; 0 if none.
     pub fn fence(&mut self) -> u64 {
         self.fence = open_note(&self.path("fence"), false).ok();
-        let mut text = String::new();
-        let read = self.fence.as_ref().map(|file| file.take(32).read_to_string(&mut text));
-        if read.is_none_or(|read| read.is_err()) { 0 } else { text.trim().parse().unwrap_or(0) }
+        let mut text = [0; 32];
+        let read = self.fence.as_ref().map_or(0, |file| file.read_at(&mut text, 0).unwrap_or(0));
+        std::str::from_utf8(&text[..read]).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 
     /// Remembers a granted fence. Written in one piece over the last one: a number needs no second file.

@@ -189,6 +189,7 @@ impl Session {
         let sent = self.clock.now();
         let answer = match request {
             Request::Take => self.store.take(lock, ticket).map(Answer::View),
+            Request::Enter(straight) => self.store.enter(lock, ticket, &straight).map(Answer::View),
             Request::Beat(with) => self.store.beat(lock, &ticket.id, &with).map(Answer::Beat),
             Request::View => self.store.view(lock, Some(&ticket.id)).map(Answer::View),
             Request::Commit(commit) => self.store.commit(lock, &ticket.id, &commit).map(Answer::Outcome),

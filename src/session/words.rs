@@ -1,6 +1,6 @@
 //! What a claim says and hears: its requests and their answers, its news, and how it ends.
 
-use crate::ledger::{Commit, Cycle, Holder, Id, StopReason, View, Why};
+use crate::ledger::{Commit, Cycle, Holder, Id, StopReason, Straight, View, Why};
 use crate::name::Name;
 use crate::store::{self, Beat, Outcome};
 use crate::time::{Tick, Wall};
@@ -22,6 +22,8 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     Take,
+    /// A ticket, and the lock with it if nothing at all stands in the way.
+    Enter(Straight),
     Beat(Vec<Id>),
     View,
     Commit(Box<Commit>),

@@ -1,5 +1,6 @@
 //! The only list of engines: from a store's URL to the store.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Location {
     engine: Engine,
     max_ttl: Duration,
     password_in_url: bool,
+    /// A file store's path without links, once somebody asked.
+    real: OnceCell<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +53,7 @@ impl Location {
             return Err(bad("the store's URL is empty: name a directory or a server, such as redis://localhost"));
         }
         if !text.contains("://") {
-            return Ok(Location { engine: file(Path::new(text))?, max_ttl: DEFAULT_TTL, password_in_url: false });
+            return Ok(Location::new(file(Path::new(text))?, DEFAULT_TTL, false));
         }
         let url = Url::parse(text).map_err(|error| bad(format!("the store's URL can't be read: {error}")))?;
         let password_in_url = url.password().is_some() || url.query_pairs().any(|(key, _)| key == "pass");
@@ -69,7 +72,7 @@ impl Location {
                 )));
             }
         };
-        Ok(Location { engine, max_ttl, password_in_url })
+        Ok(Location::new(engine, max_ttl, password_in_url))
     }
 
     /// The file store where nothing was said.
@@ -78,13 +81,17 @@ impl Location {
     /// This user has no home for it.
     pub fn default_store() -> Result<Location, super::Error> {
         let engine = Engine::File { dir: default_dir()?, default: true };
-        Ok(Location { engine, max_ttl: DEFAULT_TTL, password_in_url: false })
+        Ok(Location::new(engine, DEFAULT_TTL, false))
+    }
+
+    fn new(engine: Engine, max_ttl: Duration, password_in_url: bool) -> Location {
+        Location { engine, max_ttl, password_in_url, real: OnceCell::new() }
     }
 
     /// The store, not yet connected. `request` is how long one request may take.
     pub fn open(&self, request: Duration) -> Box<dyn Store> {
         match &self.engine {
-            Engine::File { dir, .. } => Box::new(FileStore::new(dir, self.max_ttl)),
+            Engine::File { dir, .. } => Box::new(FileStore::new(dir, self.max_ttl).known_as(self.real.get())),
             Engine::Redis(address) => Box::new(Redis::open(address.clone(), &Terms { request, max_ttl: self.max_ttl })),
         }
     }
@@ -118,7 +125,7 @@ impl Location {
     /// Two URLs of one store share this; 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
         let identity = match &self.engine {
-            Engine::File { dir, .. } => format!("file {}", resolved(dir).display()),
+            Engine::File { dir, .. } => format!("file {}", self.real.get_or_init(|| resolved(dir)).display()),
             Engine::Redis(address) => address.identity(),
         };
         Sha256::digest(identity.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()

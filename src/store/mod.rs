@@ -1,4 +1,4 @@
-//! Where locks are kept: five verbs without lock semantics, one engine a file or folder.
+//! Where locks are kept: six verbs without lock semantics, one engine a file or folder.
 
 pub mod file;
 pub mod locate;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::ledger::{Commit, Id, Ticket, View};
+use crate::ledger::{Commit, Id, Straight, Ticket, View};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
@@ -32,6 +32,10 @@ pub trait Store: Send {
     /// Appends a ticket to the queue. Idempotent by id: asking again changes nothing, renews nothing, and an id once
     /// gone never returns. The engine numbers the tickets.
     fn take(&mut self, lock: &Name, ticket: &Ticket) -> Result<View, Error>;
+
+    /// As [`Store::take`]; a ticket that it appends to a plain lock becomes the holder in the same step, with the ledger that
+    /// [`Straight::commit`] makes of it. An engine that can't do both at once only takes.
+    fn enter(&mut self, lock: &Name, ticket: &Ticket, straight: &Straight) -> Result<View, Error>;
 
     /// Renews an existing ticket; never makes one. `with` are the claims the caller watches.
     fn beat(&mut self, lock: &Name, id: &Id, with: &[Id]) -> Result<Beat, Error>;

@@ -23,9 +23,6 @@ use crate::log::Log;
 use crate::support::running::end_marked;
 use crate::tail::Tail;
 
-/// In memory, so that no disk's stall is taken for a lock's. A killed server's data are safe there.
-const MEMORY: &str = "/dev/shm";
-
 /// Kills, freezes, cuts off and restarts everything around real jobs under real locks.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "torture")]
@@ -98,10 +95,6 @@ pub fn main(words: &[String]) -> ExitCode {
 /// The torture itself could not be carried out.
 pub fn torture(options: &Options, store: Store) -> io::Result<Verdict> {
     let seed = options.seed.unwrap_or_else(|| Clock::Boottime.now().0 % 1_000_000_000);
-    if fs::metadata(MEMORY).is_ok_and(|memory| memory.is_dir()) {
-        // The first call decides, and so do the later ones: it is the same each time.
-        let _ = tempfile::env::override_temp_dir(Path::new(MEMORY));
-    }
     let temporary = tempfile::Builder::new().prefix("vaultlock-proof-").tempdir()?;
     let dir = options.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
     fs::create_dir_all(&dir)?;

@@ -19,7 +19,7 @@ fn commands(server: &Server) -> u64 {
 }
 
 #[test]
-fn a_free_lock_costs_three_round_trips() {
+fn a_free_lock_costs_two_round_trips() {
     let server = Server::start();
     let proxy = Proxy::before(server.port);
     let stage = Stage::new(&proxy.url());
@@ -27,7 +27,7 @@ fn a_free_lock_costs_three_round_trips() {
     let (requests, lines) = (proxy.requests(), proxy.opened());
     stage.run(&[], &["true"]).was_silent(0);
     println!("    {} requests on {} line", proxy.requests() - requests, proxy.opened() - lines);
-    assert_eq!((proxy.requests() - requests, proxy.opened() - lines), (3, 1));
+    assert_eq!((proxy.requests() - requests, proxy.opened() - lines), (2, 1));
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Caller {
         out.note(
             self.number,
             match &request {
-                Request::Take => "asks for a ticket",
+                Request::Take | Request::Enter(_) => "asks for a ticket",
                 Request::Beat(_) => "beats",
                 Request::View => "looks",
                 Request::Commit(commit) if commit.ledger.is_some() => "commits",
@@ -58,7 +58,7 @@ impl Caller {
             number,
         );
         let ticket = &self.bundle.claims()[self.bundle.at()].ticket().id;
-        if request == Request::Take && self.joined(ticket).is_none() {
+        if matches!(request, Request::Take | Request::Enter(_)) && self.joined(ticket).is_none() {
             self.joined.push((ticket.clone(), out.now));
         }
         self.asking = Some((number, out.tick(self.host), out.wall(self.host)));

@@ -85,6 +85,15 @@ impl Server {
                 self.served.entry(id).or_insert(out.now);
                 Answer::View(self.engine.take(&lock, &message.ticket, at))
             }
+            Request::Enter(straight) => {
+                self.served.entry(id.clone()).or_insert(out.now);
+                let before = self.engine.view(&lock, None, at);
+                let view = self.engine.enter(&lock, &message.ticket, &straight, at);
+                if view.ledger != before.ledger {
+                    served.entered = self.judge_commit((message.caller, number), &id, &before, &view.ledger, false, out);
+                }
+                Answer::View(view)
+            }
             Request::Beat(with) => {
                 self.served.insert(id.clone(), out.now);
                 let beat = self.engine.beat(&lock, &id, &with, at);

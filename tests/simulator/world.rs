@@ -171,7 +171,8 @@ impl World {
             return;
         }
         let (lock, joined) = (message.lock, message.ticket.id.clone());
-        let unheard = matches!(message.request, Request::Take | Request::Commit(_)) && self.out.chance(self.out.scenario.unheard);
+        let unheard = matches!(message.request, Request::Take | Request::Enter(_) | Request::Commit(_))
+            && self.out.chance(self.out.scenario.unheard);
         let served = self.server.serve(message, &mut self.out);
         if let Some(deed) = &served.deed {
             self.judge_deed(lock, &joined, deed);

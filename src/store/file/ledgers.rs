@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{OFlag, RenameFlags, openat, renameat, renameat2};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
@@ -70,11 +70,13 @@ impl Ledgers {
         let next = ledger.version.to_string();
         let draft = format!(".{}", author.as_str());
         let written = self.write_aside(&draft, codec::sealed(&codec::write_ledger(ledger)).as_bytes())?;
-        let linked = linkat(&self.dir, draft.as_str(), &self.dir, next.as_str(), LinkatFlags::empty());
-        if linked.is_err() && blind {
-            let _ = renameat(&self.dir, draft.as_str(), &self.dir, next.as_str());
+        let linked = self.put_in_place(&draft, &next);
+        if linked.is_err() {
+            if blind {
+                let _ = renameat(&self.dir, draft.as_str(), &self.dir, next.as_str());
+            }
+            let _ = unlinkat(&self.dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
         }
-        let _ = unlinkat(&self.dir, draft.as_str(), UnlinkatFlags::NoRemoveDir);
         match linked {
             Ok(()) => {}
             Err(_) if blind => {}
@@ -89,6 +91,17 @@ impl Ledgers {
             self.base = Some((ledger.version, written));
         }
         Ok(first_successor)
+    }
+
+    /// Gives the draft the version's name, if that is free: by one rename(2) where the file system has it, else by link(2).
+    fn put_in_place(&self, draft: &str, next: &str) -> Result<(), Errno> {
+        match renameat2(&self.dir, draft, &self.dir, next, RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {}
+            renamed => return renamed,
+        }
+        linkat(&self.dir, draft, &self.dir, next, LinkatFlags::empty())?;
+        let _ = unlinkat(&self.dir, draft, UnlinkatFlags::NoRemoveDir);
+        Ok(())
     }
 
     fn based_on(&self, version: u64) -> bool {

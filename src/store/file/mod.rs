@@ -23,7 +23,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Ticket, View, view::LISTED};
+use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Straight, Ticket, View, view::LISTED};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
@@ -38,6 +38,8 @@ pub use place::default_dir;
 /// A store in a directory of this host.
 pub struct FileStore {
     dir: PathBuf,
+    /// The same without links, if that is known.
+    real: Option<PathBuf>,
     max_ttl: Duration,
     place: Option<Place>,
     open: BTreeMap<Name, OpenLock>,
@@ -54,14 +56,21 @@ struct OpenLock {
 impl FileStore {
     /// A store in `dir`, which is made on first use. Touches nothing yet.
     pub fn new(dir: &Path, max_ttl: Duration) -> FileStore {
-        FileStore { dir: dir.to_owned(), max_ttl, place: None, open: BTreeMap::new() }
+        FileStore { dir: dir.to_owned(), real: None, max_ttl, place: None, open: BTreeMap::new() }
+    }
+
+    /// Spares it to find out what its path is without links.
+    #[must_use]
+    pub fn known_as(mut self, real: Option<&PathBuf>) -> FileStore {
+        self.real = real.cloned();
+        self
     }
 
     /// The lock's directories, made if they are missing.
     fn lock(&mut self, lock: &Name) -> Result<&mut OpenLock, Error> {
         if !self.open.contains_key(lock) {
             if self.place.is_none() {
-                self.place = Some(Place::open(&self.dir, self.max_ttl)?);
+                self.place = Some(Place::open(&self.dir, self.real.as_deref(), self.max_ttl)?);
             }
             let dir = self.place.as_ref().expect("just opened").lock_dir(lock)?;
             let opened = OpenLock { ledgers: Ledgers::open(&dir)?, tickets: Tickets::open(&dir)?, watch: Watch::default(), dir };
@@ -89,6 +98,11 @@ impl Store for FileStore {
             let _ = self.lock(lock)?.tickets.drop_all(std::slice::from_ref(&ticket.id));
         }
         taken
+    }
+
+    /// A rename and a link are two steps whatever is done.
+    fn enter(&mut self, lock: &Name, ticket: &Ticket, _straight: &Straight) -> Result<View, Error> {
+        self.take(lock, ticket)
     }
 
     fn beat(&mut self, lock: &Name, id: &Id, _with: &[Id]) -> Result<Beat, Error> {

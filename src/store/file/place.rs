@@ -57,7 +57,7 @@ pub struct LockDir {
 
 impl Place {
     /// Opens the store, making what is missing.
-    pub fn open(dir: &Path, max_ttl: Duration) -> Result<Place, Error> {
+    pub fn open(dir: &Path, real: Option<&Path>, max_ttl: Duration) -> Result<Place, Error> {
         let boot_id = read_boot_id()?;
         let store = match open_dir(dir) {
             Err(Errno::ENOENT) => {
@@ -67,7 +67,7 @@ impl Place {
             }
             opened => opened,
         };
-        let store = checked(store, dir)?;
+        let store = checked(store, dir, real)?;
         let path = dir.join(&boot_id);
         let boot = match openat(&store, boot_id.as_str(), OPEN_DIR, Mode::empty()) {
             Err(Errno::ENOENT) => {
@@ -86,7 +86,7 @@ impl Place {
         let boot_id = read_boot_id()?;
         let store = match open_dir(dir) {
             Err(Errno::ENOENT) => return Ok(None),
-            opened => checked(opened, dir)?,
+            opened => checked(opened, dir, None)?,
         };
         let path = dir.join(&boot_id);
         match openat(&store, boot_id.as_str(), OPEN_DIR, Mode::empty()) {

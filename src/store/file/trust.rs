@@ -30,7 +30,8 @@ const LOCAL: [i64; 12] = [
     0x4D44,      // vfat, on which links fail loudly
 ];
 
-pub fn checked(opened: Result<OwnedFd, Errno>, dir: &Path) -> Result<OwnedFd, Error> {
+/// `real` is the directory without links, where that is known.
+pub fn checked(opened: Result<OwnedFd, Errno>, dir: &Path, real: Option<&Path>) -> Result<OwnedFd, Error> {
     let store = match opened {
         Ok(store) => store,
         Err(Errno::ELOOP | Errno::ENOTDIR) => return Err(planted(dir, "not a directory of its own")),
@@ -38,7 +39,7 @@ pub fn checked(opened: Result<OwnedFd, Errno>, dir: &Path) -> Result<OwnedFd, Er
     };
     let found = fstat(&store).map_err(|error| failed("stat", dir, &error.into()))?;
     refuse_foreign(&found, dir)?;
-    refuse_open_parents(dir)?;
+    refuse_open_parents(dir, real)?;
     let kind = fstatfs(&store).map_err(|error| failed("statfs", dir, &error.into()))?.filesystem_type().0;
     if !LOCAL.contains(&(kind as i64)) {
         return Err(Error::Refused(format!(
@@ -69,8 +70,11 @@ fn refuse_foreign(found: &FileStat, dir: &Path) -> Result<(), Error> {
 }
 
 /// Whoever may write a directory above ours could put another in its place, unless the sticky bit forbids it.
-fn refuse_open_parents(dir: &Path) -> Result<(), Error> {
-    let real = fs::canonicalize(dir).map_err(|error| failed("resolve", dir, &error))?;
+fn refuse_open_parents(dir: &Path, real: Option<&Path>) -> Result<(), Error> {
+    let real = match real {
+        Some(real) => real.to_owned(),
+        None => fs::canonicalize(dir).map_err(|error| failed("resolve", dir, &error))?,
+    };
     for parent in real.ancestors().skip(1) {
         let found = fs::metadata(parent).map_err(|error| failed("stat", parent, &error))?;
         if found.uid() != 0 && found.uid() != geteuid().as_raw() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::ledger::{Commit, Guard, Id, Ledger, Life, Listed, Memory, Ticket, View, view::LISTED};
+use crate::ledger::{Commit, Guard, Id, Ledger, Life, Listed, Memory, Straight, Ticket, View, view::LISTED};
 use crate::mutant::{self, Mutant};
 use crate::name::Name;
 use crate::store::{Beat, Liveness, Outcome};
@@ -73,7 +73,7 @@ impl Engine {
     pub fn take(&mut self, lock: &Name, ticket: &Ticket, at: Moment) -> View {
         self.expire(at.tick);
         let entry = self.lock(lock);
-        if !entry.tickets.contains_key(&ticket.id) && !entry.gone.contains_key(&ticket.id) {
+        if !entry.knows(&ticket.id) {
             entry.seq += 1;
             entry.last = entry.last.max(at.wall);
             let order = (entry.last.0 as i64).saturating_sub(ticket.lead_ms);
@@ -81,6 +81,18 @@ impl Engine {
             entry.tickets.insert(ticket.id.clone(), Kept { listed, count: 1, beaten: at.wall, renewed: at.tick });
         }
         self.view(lock, Some(&ticket.id), at)
+    }
+
+    pub fn enter(&mut self, lock: &Name, ticket: &Ticket, straight: &Straight, at: Moment) -> View {
+        let known = self.locks.get(lock).is_some_and(|entry| entry.knows(&ticket.id));
+        let view = self.take(lock, ticket, at);
+        match straight.commit(&view, ticket).filter(|_| !known) {
+            Some(commit) => {
+                self.lock(lock).ledger = commit.ledger;
+                self.view(lock, Some(&ticket.id), at)
+            }
+            None => view,
+        }
     }
 
     pub fn beat(&mut self, lock: &Name, id: &Id, with: &[Id], at: Moment) -> Beat {
@@ -238,6 +250,11 @@ impl Engine {
 impl Lock {
     fn version(&self) -> u64 {
         self.ledger.as_ref().map_or(0, |ledger| ledger.version)
+    }
+
+    /// Whether it has, or had, this ticket.
+    fn knows(&self, id: &Id) -> bool {
+        self.tickets.contains_key(id) || self.gone.contains_key(id)
     }
 
     fn bury(&mut self, id: &Id) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::{Beat, Error, Kind, Liveness, Outcome, Store};
 use crate::bell::{Bell, listen};
-use crate::ledger::{Commit, Id, Ticket, View};
+use crate::ledger::{Commit, Id, Straight, Ticket, View};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
@@ -72,6 +72,10 @@ impl Store for MemoryStore {
 
     fn take(&mut self, lock: &Name, ticket: &Ticket) -> Result<View, Error> {
         Ok(self.server.state().engine.take(lock, ticket, now()))
+    }
+
+    fn enter(&mut self, lock: &Name, ticket: &Ticket, straight: &Straight) -> Result<View, Error> {
+        Ok(self.server.state().engine.enter(lock, ticket, straight, now()))
     }
 
     fn beat(&mut self, lock: &Name, id: &Id, with: &[Id]) -> Result<Beat, Error> {

@@ -1,7 +1,7 @@
 //! One connection to a Redis server: bytes out, replies in, all of it within a budget.
 //!
 //! The `redis` crate's own connection has a time-out per system call, so a server that drips one byte at a time can hold
-//! it for ever, and it loads the system's certificates at each connect. Here the crate packs commands and parses replies.
+//! it for ever, and it loads the system's certificates at each connect. Here the crate packs commands, and resp.rs reads.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,20 +13,23 @@ use socket2::{SockAddr, Socket};
 
 use super::address::{Address, Place};
 use super::budget::Budget;
-use super::{dial, refusal, tls};
+use super::{dial, refusal, resp, tls};
 use crate::bell;
 use crate::store::Error;
 use crate::time::{Clock, Tick};
 
 /// No honest reply is longer: 200 holders and 32 waiters with the longest tickets, or a list of very many locks.
 const LONGEST_REPLY: usize = 64 << 20;
+/// An uncontended lock's answers fit.
+const FIRST_READ: usize = 4096;
 /// The kernel takes no time-out of centuries.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// An open connection. After any error it must be dropped: a reply may still be under way.
 pub(super) struct Connection {
     stream: Stream,
-    parser: redis::Parser,
+    /// What came and was not read yet.
+    came: Vec<u8>,
 }
 
 impl Connection {
@@ -51,7 +54,7 @@ impl Connection {
                 Stream::Tls(Box::new(StreamOwned::new(client, paced)))
             }
         };
-        let mut connection = Connection { stream, parser: redis::Parser::new() };
+        let mut connection = Connection { stream, came: Vec::new() };
         connection.enter(address, budget)?;
         Ok(connection)
     }
@@ -78,6 +81,9 @@ impl Connection {
 
     /// Whether an idle connection is still good: nothing may have come on it, least of all its end.
     pub fn is_idle(&mut self) -> bool {
+        if !self.came.is_empty() {
+            return false;
+        }
         let clock = Clock::Boottime;
         match bell::listen(&[self.stream.fd()], Tick(0), clock).as_deref() {
             Ok([false]) => true,
@@ -147,12 +153,32 @@ impl Connection {
     }
 
     fn read_one(&mut self, address: &Address, budget: Budget) -> Result<Value, Error> {
-        let mut tapped = Tapped { stream: &mut self.stream, broke: None };
-        let parsed = self.parser.parse_value(&mut tapped);
-        match (parsed, tapped.broke) {
-            (Ok(value), _) => Ok(value),
-            (Err(_), Some(error)) => Err(refusal::line(address, &error, budget.whole)),
-            (Err(_), None) => Err(refusal::stranger(address)),
+        loop {
+            match resp::parse(&self.came, LONGEST_REPLY) {
+                Ok(Some((value, length))) => {
+                    self.came.drain(..length);
+                    return Ok(value);
+                }
+                Ok(None) => self.read_on().map_err(|error| refusal::line(address, &error, budget.whole))?,
+                Err(resp::Strange) => return Err(refusal::stranger(address)),
+            }
+        }
+    }
+
+    /// At least as much again as there is, if so much has come: a long reply is not looked at once a packet.
+    fn read_on(&mut self) -> io::Result<()> {
+        let before = self.came.len();
+        self.came.resize(before + before.max(FIRST_READ), 0);
+        let read = loop {
+            match self.stream.read(&mut self.came[before..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.came.truncate(before + read.as_ref().map_or(0, |read| *read));
+        match read? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
         }
     }
 }
@@ -245,25 +271,5 @@ impl Write for Paced {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Keeps the error that the parser would wrap beyond recognition.
-struct Tapped<'a> {
-    stream: &'a mut Stream,
-    broke: Option<io::Error>,
-}
-
-impl Read for Tapped<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let error = match self.stream.read(into) {
-            Ok(0) => io::ErrorKind::UnexpectedEof.into(),
-            Ok(n) => return Ok(n),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
-            Err(error) => error,
-        };
-        let kind = error.kind();
-        self.broke = Some(error);
-        Err(kind.into())
     }
 }

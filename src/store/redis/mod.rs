@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {prefix}:{<name>}        hash: v, ledger, h (holders' ids), seq, last (no ticket is older than one before it);
-//!                          of each ticket t:<id> its text, s:<id> "seq order at", b:<id> "beats ms sum"
+//!                          of each ticket t:<id> its text, s:<id> "seq order at", b:<id> "beats ms digest"
 //! {prefix}:{<name>}:queue  zset of those who wait: score = order, member = seq:id
 //! {prefix}:{<name>}:gone   zset id -> ms of ids that never return, for an hour and at most 10,000
 //! {prefix}:store           hash: the life of the store, and whether its memory is to be trusted
@@ -23,6 +23,7 @@ mod connection;
 mod dial;
 mod refusal;
 mod reply;
+mod resp;
 mod scripts;
 mod tls;
 mod wake;
@@ -43,7 +44,7 @@ use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;
 use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms};
 use crate::ledger::codec::{LONGEST, sealed, write_ledger, write_ticket};
-use crate::ledger::{Commit, Guard, Id, Ticket, View};
+use crate::ledger::{Commit, Form, Guard, Id, Straight, Ticket, View};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
@@ -102,11 +103,11 @@ impl Redis {
             command.arg(&mark).arg(self.terms.max_ttl.as_millis() as u64).arg(first).arg(LONGEST).arg(args);
             command
         };
-        let mut reply = ask_one(&mut line, &self.address, command("EVALSHA", &script.digest), budget)?;
+        let mut reply = ask_one(&mut line, &self.address, command("EVALSHA", &script.digest()), budget)?;
         if matches!(&reply, Value::ServerError(error) if error.code() == "NOSCRIPT") {
             // It answered, so it gets its time anew: on a slow line two round trips do not fit into one request's.
             let budget = Budget::new(self.terms.request);
-            reply = ask_one(&mut line, &self.address, command("EVAL", &script.code), budget)?;
+            reply = ask_one(&mut line, &self.address, command("EVAL", &script.code()), budget)?;
         }
         match reply {
             Value::Array(parts) => {
@@ -164,6 +165,21 @@ impl Redis {
         }
     }
 
+    /// Appends a ticket; `straight` is what the script needs to let it in at once.
+    fn join(&mut self, lock: &Name, ticket: &Ticket, straight: Vec<Vec<u8>>) -> Result<View, Error> {
+        let lead = ticket.lead_ms.clamp(-FURTHEST_LEAD, FURTHEST_LEAD);
+        let mut args = vec![
+            bytes(ticket.id.as_str()),
+            bytes(write_ticket(ticket)),
+            bytes(lead.to_string()),
+            bytes(lock.as_str()),
+            bytes(MOST_WAITERS.to_string()),
+        ];
+        args.extend(straight);
+        let answer = self.run(&TAKE, lock, &args)?;
+        self.seen(answer, lock, Some(&ticket.id))
+    }
+
     fn seen(&mut self, answer: Answer, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
         let key = answer.key.clone();
         let view = self.reply(answer, lock, &key).view(id)?;
@@ -186,16 +202,12 @@ impl Store for Redis {
     }
 
     fn take(&mut self, lock: &Name, ticket: &Ticket) -> Result<View, Error> {
-        let lead = ticket.lead_ms.clamp(-FURTHEST_LEAD, FURTHEST_LEAD);
-        let args = [
-            bytes(ticket.id.as_str()),
-            bytes(write_ticket(ticket)),
-            bytes(lead.to_string()),
-            bytes(lock.as_str()),
-            bytes(MOST_WAITERS.to_string()),
-        ];
-        let answer = self.run(&TAKE, lock, &args)?;
-        self.seen(answer, lock, Some(&ticket.id))
+        self.join(lock, ticket, Vec::new())
+    }
+
+    fn enter(&mut self, lock: &Name, ticket: &Ticket, straight: &Straight) -> Result<View, Error> {
+        let form = Form::of(lock.as_str(), ticket, straight.wall);
+        self.join(lock, ticket, form.map(|form| straight_args(form, straight)).unwrap_or_default())
     }
 
     fn beat(&mut self, lock: &Name, id: &Id, with: &[Id]) -> Result<Beat, Error> {
@@ -270,6 +282,11 @@ struct Answer {
 fn ask_one(line: &mut Connection, address: &Address, command: Cmd, budget: Budget) -> Result<Value, Error> {
     let mut replies = line.ask(address, &[command], budget)?;
     replies.pop().ok_or_else(|| refusal::stranger(address))
+}
+
+fn straight_args(form: Form, straight: &Straight) -> Vec<Vec<u8>> {
+    let numbers = [straight.remembered, straight.wall.0, form.leap_ms, form.far_behind_ms, form.most];
+    [form.at_rest, form.entered].into_iter().chain(numbers.map(|number| number.to_string())).map(bytes).collect()
 }
 
 fn commit_args(lock: &Name, id: &Id, commit: &Commit, channels: String) -> Result<Vec<Vec<u8>>, Error> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use redis::Value;
+use sha1_smol::Sha1;
 
 use super::address::Address;
 use super::refusal;
@@ -167,10 +168,11 @@ impl Reply<'_> {
 
     fn beats(&self, text: &[u8]) -> Result<(u64, Wall), Error> {
         let text = std::str::from_utf8(text).unwrap_or_default();
-        let mut words = text.split(' ').map(|word| word.parse::<u64>().ok());
-        match (words.next().flatten(), words.next().flatten(), words.next().flatten(), words.next()) {
-            (Some(count), Some(last), Some(sum), None) if count.checked_add(last) == Some(sum) => Ok((count, Wall(last))),
-            _ => Err(self.damaged("a ticket's beats are not a number, a time and their sum")),
+        let (said, digest) = text.rsplit_once(' ').unwrap_or_default();
+        let (count, last) = said.split_once(' ').unwrap_or_default();
+        match (count.parse(), last.parse()) {
+            (Ok(count), Ok(last)) if Sha1::from(said).digest().to_string()[..16] == *digest => Ok((count, Wall(last))),
+            _ => Err(self.damaged("a ticket's beats are not a number, a time and their digest")),
         }
     }
 

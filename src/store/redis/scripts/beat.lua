@@ -5,9 +5,9 @@ if not kept[2] then
   remember()
   return answer('gone')
 end
-local count, last, sum = string.match(kept[3] or '', '^(%d+) (%d+) (%d+)$')
-if not whole(count) or tonumber(count) + tonumber(last) ~= tonumber(sum) then
-  return damaged(KEYS[1], 'the beats of a ticket are not a number, a time and their sum')
+local count, last, digest = string.match(kept[3] or '', '^(%d+) (%d+) (%x+)$')
+if not whole(count) or digested(count, last) ~= digest then
+  return damaged(KEYS[1], 'the beats of a ticket are not a number, a time and their digest')
 end
 -- A full server refuses HSET, but not as a second write: a running job must outlive a full server.
 redis.call('HDEL', KEYS[1], 'b:' .. id)

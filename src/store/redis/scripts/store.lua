@@ -39,10 +39,14 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local stamp = string.format('%.0f', now)
 
--- A ticket's beats: how many, when the last one came, and the sum of both. A flipped digit of either would make a living
+-- A ticket's beats: how many, when the last one came, and the head of their digest. A few flipped digits would make a living
 -- holder look as if it had been quiet for days.
+local function digested(count, last)
+  return string.sub(redis.sha1hex(count .. ' ' .. last), 1, 16)
+end
 local function beats(count)
-  return string.format('%.0f %.0f %.0f', count, now, count + now)
+  local text = string.format('%.0f', count)
+  return text .. ' ' .. stamp .. ' ' .. digested(text, stamp)
 end
 
 -- `settled` is the mark that somebody has waited out, or nothing: no flipped digit makes a memory sure.
