@@ -100,6 +100,8 @@ mutants! {
     HoldsOn "holds_on",
     /// the lease of several locks is as young as the youngest of them
     YoungestBase "youngest_base",
+    /// nobody looks for a cycle of nested runs
+    NoSearch "no_search",
     /// a lock's processes do not keep its ticket's descriptor
     NoInheritedTicket "no_inherited_ticket",
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::claim::{Claim, Phase};
 use super::words::{Ending, Request, Step};
 use crate::ledger::{Id, View, cycle::Search};
+use crate::mutant::{self, Mutant};
 use crate::time::{Tick, Wall};
 
 /// Most waits are over sooner.
@@ -27,7 +28,7 @@ pub(super) struct Entanglement {
 impl Claim {
     /// When a resting waiter is to look for a cycle; never, unless the processes around it hold something.
     pub(super) fn search_due(&mut self, now: Tick) -> Tick {
-        if self.ticket.chain.is_empty() {
+        if self.ticket.chain.is_empty() || mutant::on(Mutant::NoSearch) {
             return Tick::NEVER;
         }
         *self.entanglement.due.get_or_insert(now + FIRST_SEARCH.min(self.timing.beat))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vaultlock::job::Ladder;
 use vaultlock::ledger::codec::FMT;
-use vaultlock::ledger::{Id, Mode, Policy, Ticket, Watched, Who};
+use vaultlock::ledger::{Id, Level, Mode, Policy, Ticket, Watched, Who};
 use vaultlock::run::guard::Guard;
 use vaultlock::run::orders::{Event as Heard, IfUnavailable, Stragglers};
 use vaultlock::session::words::Request;
@@ -15,7 +15,12 @@ use vaultlock::timing::Timing;
 
 use crate::event::{ToJob, ToSentry, ToWorker, What};
 use crate::host::{MS, Time};
+use crate::nest::Nest;
 use crate::outside::Outside;
+use crate::server::lock_name;
+
+/// Locks that are held around somebody.
+pub type Chain = Vec<(usize, Level)>;
 
 pub struct Caller {
     pub number: usize,
@@ -62,6 +67,7 @@ pub struct Caller {
     pub joined: Vec<(Id, Time)>,
     /// When a wake for it was last lost, which may cost time but no more than until its next beat.
     pub wake_lost: Time,
+    pub nest: Nest,
     pub gone: bool,
 }
 
@@ -88,14 +94,11 @@ pub struct Line {
 }
 
 impl Caller {
-    pub fn begin(number: usize, host: usize, out: &mut Outside) -> Caller {
+    pub fn begin(number: usize, host: usize, nest: Nest, out: &mut Outside) -> Caller {
         let scenario = &out.scenario;
         let (liveness, max_ttl) = (scenario.liveness, scenario.max_ttl);
         let ttl = scenario.ttls[out.rng.usize(0..scenario.ttls.len())];
-        let mut locks = vec![out.rng.usize(0..out.scenario.locks)];
-        if out.scenario.locks > 1 && out.chance(400) {
-            locks = (0..out.scenario.locks).collect();
-        }
+        let locks = nest.asks.map_or_else(|| choose_locks(out), |lock| vec![lock]);
         let timing = Timing::new(ttl, None, max_ttl).and_then(|timing| timing.for_locks(locks.len() as u32));
         let timing = timing.expect("the default grace fits every ttl, and so do two locks");
         let kind = Kind { engine: "simulated", clock: Clock::Boottime, liveness };
@@ -106,10 +109,13 @@ impl Caller {
             _ => now,
         };
         let mut claims = Vec::new();
+        let mut around: Vec<Level> = nest.around.iter().map(|(_, level)| level.clone()).collect();
         for lock in &locks {
             let note = out.hosts[host].notes[*lock].clone();
             let watched = if kind.knows_the_dead() { Watched::default() } else { Watched::from_rows(note.seen, now) };
-            claims.push(Claim::new(ticket(number, ttl, out), timing, kind, patience, note.fence, watched));
+            let ticket = Ticket { chain: around.clone(), ..ticket(number, ttl, out) };
+            around.push(Level { lock: lock_name(*lock), session: ticket.id.session() });
+            claims.push(Claim::new(ticket, timing, kind, patience, note.fence, watched));
         }
         Caller {
             number,
@@ -145,6 +151,7 @@ impl Caller {
             thawed: 0,
             joined: Vec::new(),
             wake_lost: 0,
+            nest,
             gone: false,
         }
     }
@@ -286,6 +293,12 @@ impl Caller {
             out.note(self.number, "gone", 0);
         }
     }
+}
+
+/// In the order in which they are taken.
+fn choose_locks(out: &mut Outside) -> Vec<usize> {
+    let one = out.rng.usize(0..out.scenario.locks);
+    if out.scenario.locks > 1 && out.chance(400) { (0..out.scenario.locks).collect() } else { vec![one] }
 }
 
 fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {

@@ -186,7 +186,7 @@ impl World {
                 self.server.disturbed = self.server.disturbed.max(self.out.now);
                 for message in std::mem::take(&mut self.server.waiting) {
                     let way = self.out.span(0, MS);
-                    self.out.after(way, Event::Arrive(message));
+                    self.out.after(way, Event::Arrive(Box::new(message)));
                 }
             }
         }

@@ -35,6 +35,9 @@ impl Caller {
                 Step::End(ending) => {
                     out.note(self.number, "the session ends", 0);
                     self.session_over = true;
+                    if matches!(ending, Ending::Entangled(_)) {
+                        self.gives_up_for_a_ring(out);
+                    }
                     self.leave_note(&ending, out);
                     self.hear(Heard::Ended(ending), out);
                 }
@@ -82,7 +85,7 @@ impl Caller {
             return;
         }
         let way = self.way(out);
-        out.after(way, Event::Arrive(message));
+        out.after(way, Event::Arrive(Box::new(message)));
     }
 
     /// A message of its is lost: it finds out when its patience ends, and asks again after a pause.

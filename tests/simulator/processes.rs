@@ -94,7 +94,9 @@ impl Caller {
         for ((lock, claim), fence) in self.locks.iter().zip(self.bundle.claims()).zip(fences) {
             out.judge.started(out.now, *lock, (self.number, claim.ticket().into()), *fence);
         }
-        out.tell(span, self.number, What::Job(ToJob::Ends));
+        if !self.asks_inside(out) {
+            out.tell(span, self.number, What::Job(ToJob::Ends));
+        }
         let waiting = self.launching.take().unwrap_or_default();
         self.set_watch(out);
         for event in waiting {
