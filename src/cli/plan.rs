@@ -164,7 +164,9 @@ fn enclosing(locks: &[Name], fingerprint: &str) -> Result<String, Refusal> {
     let chain = env::var(HELD).unwrap_or_default();
     for lock in locks.iter().filter(|_| !chain.is_empty()) {
         let level = level(lock, fingerprint);
-        if let Some(session) = chain.split(' ').find_map(|held| held.strip_prefix(&level)) {
+        // A colon may be in a name, in a session it can't be.
+        let session = |held| str::strip_prefix(held, &level).filter(|session| !session.contains(':'));
+        if let Some(session) = chain.split(' ').find_map(session) {
             let error = anyhow!(
                 "{lock} is already held by the enclosing run (session {}): run the command without vaultlock here, or under \
                  another name",

@@ -140,7 +140,7 @@ impl Search {
 
 /// Whether the lock stays closed to a waiter for as long as any one of these holds it. Of several slots another may come free.
 fn each_keeps_out(holders: &[Holder]) -> bool {
-    holders.len() == 1 || holders.iter().any(|holder| holder.mode == Mode::Shared)
+    matches!(holders, [one] if one.slots == 1) || holders.iter().any(|holder| holder.mode == Mode::Shared)
 }
 
 /// Whether a waiter is there for certain: the store knows, it has beaten when it was due, or it has beaten since an earlier

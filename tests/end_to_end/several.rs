@@ -164,6 +164,8 @@ fn a_lock_of_an_enclosing_run_is_refused_among_others() {
     done.said_one_line(64, &["b is already held by the enclosing run"]);
     let done = run(&vault, &["a", "b", "--", "sh", "-c", "$V run c -- $V run a -- true"]);
     done.said_one_line(64, &["a is already held by the enclosing run"]);
+    let done = run(&vault, &["a:b", "c", "--", "sh", "-c", "$V run a -- $V run a:b -- true"]);
+    done.said_one_line(64, &["a:b is already held by the enclosing run"]);
     let done = run(&vault, &["a", "b", "--", "sh", "-c", "$V run c d -- sh -c 'echo $VAULTLOCK_HELD'"]);
     assert_eq!(done.out.split_whitespace().count(), 4, "{done:?}");
 }
