@@ -67,7 +67,7 @@ const BOTH: &str = "asked 0 a 1 1000 - firm 1\nasked 0 b 2 1000 - firm 1\nstart 
 fn a_run_of_two_locks_is_one_run_and_holds_both() {
     let end = "end 20 a 1 9 11\nend 20 b 2 5 11\ngone 21 1 0\ngone 21 2 0\n";
     let verdict = good(on_redis(&format!("{BOTH}{end}calm 22\n")));
-    assert_eq!((verdict.runs, verdict.jobs, verdict.codes.get(&0)), (1, 1, Some(&1)));
+    assert_eq!((verdict.runs, verdict.jobs, verdict.of_several, verdict.codes.get(&0)), (1, 1, 1, Some(&1)));
     let beside = "asked 2 b 3 1000 - firm\nstart 3 b 3 6 12\ntick 4 a 1 9 11\ntick 4 b 2 5 11\n";
     bad(&[Rule::Outlived], &on_redis(&format!("{BOTH}{beside}{end}gone 30 3 0\n")));
 }

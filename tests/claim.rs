@@ -4,9 +4,9 @@ pub mod support;
 
 use std::time::Duration;
 
-use support::claims::{lock, ticket};
+use support::claims::{hold, lock, ticket};
 use vaultlock::ledger::policy::Supersede;
-use vaultlock::ledger::{Policy, StopReason, Ticket, Watched};
+use vaultlock::ledger::{Level, Policy, StopReason, Ticket, Watched};
 use vaultlock::session::words::{Answer, Request, Step};
 use vaultlock::session::{Claim, Ending, Loss, News};
 use vaultlock::store::memory::{MemoryServer, MemoryStore};
@@ -154,6 +154,20 @@ fn a_stopped_job_keeps_its_place_and_does_not_go_straight_in() {
     scene.claim.pause(false);
     scene.settle();
     assert!(scene.granted().is_some());
+}
+
+#[test]
+fn who_can_not_see_a_lock_around_it_beats_all_the_same() {
+    let server = server();
+    hold(&mut server.connect(), "x", &ticket("holder"));
+    let chain = vec![Level { lock: "outer".to_owned(), session: "around".to_owned() }];
+    let mut scene = Scene::new(&server, Ticket { chain, ..ticket("inside") }, Tick::NEVER);
+    scene.settle();
+    scene.now = at(1.0);
+    assert_eq!(scene.request(), Request::Survey(lock("outer")));
+    scene.lose_answer();
+    scene.now = at(6.2);
+    assert!(matches!(scene.request(), Request::Beat(_)));
 }
 
 #[test]

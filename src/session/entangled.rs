@@ -59,6 +59,10 @@ impl Claim {
         Some(self.next(now, wall))
     }
 
+    pub(super) fn break_off_search(&mut self) {
+        self.entanglement.search = None;
+    }
+
     /// One of the locks on the way, or nothing if it could not be seen.
     pub(super) fn surveyed(&mut self, view: Option<View>) {
         if let (Some(search), Phase::Waiting(_)) = (&mut self.entanglement.search, &self.phase) {

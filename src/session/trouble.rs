@@ -16,6 +16,8 @@ impl Claim {
     pub(super) fn suffer(&mut self, now: Tick, error: store::Error) {
         let lasting = !matches!(error, store::Error::Unreachable(_));
         self.trouble = error.to_string();
+        // Where another lock is out of reach, it is no more looked at: my own beat must not wait for it.
+        self.break_off_search();
         match self.phase {
             Phase::Leaving { .. } | Phase::PassingOn(_) if lasting => return self.fail_to_leave(Ending::Failed(error)),
             _ if lasting && !self.granted => {

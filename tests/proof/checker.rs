@@ -198,6 +198,7 @@ impl Checker {
             Some(run) => {
                 run.started = Some(at);
                 self.verdict.jobs += u64::from(run.asked.is_first());
+                self.verdict.of_several += u64::from(run.asked.run == Some(sign.job));
             }
         }
         let lock = self.locks.entry(sign.lock.clone()).or_default();

@@ -196,6 +196,14 @@ impl Server {
         }
     }
 
+    pub fn is_deaf_to(&self, message: &Message) -> bool {
+        let asked = |lock: usize| match &message.request {
+            Request::Survey(name) => *name == self.names[lock],
+            _ => message.lock == lock,
+        };
+        self.deaf.is_some_and(asked)
+    }
+
     /// Whether this ticket stands in the lock's queue.
     pub fn waits(&mut self, lock: usize, id: &Id, out: &Outside) -> bool {
         let at = Moment { tick: out.server_clock.tick(out.now), wall: out.server_clock.wall(out.now) };

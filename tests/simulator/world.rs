@@ -166,7 +166,7 @@ impl World {
             return self.server.waiting.push(message);
         }
         let (caller, number) = (message.caller, message.number);
-        if self.server.deaf == Some(message.lock) {
+        if self.server.is_deaf_to(&message) {
             return;
         }
         if !self.server.up {
