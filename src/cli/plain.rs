@@ -43,8 +43,8 @@ pub fn read(words: &[OsString]) -> Option<Args> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::names;
     use super::*;
+    use crate::cli::names;
 
     const WORDS: [&str; 26] = [
         "run",
