@@ -17,6 +17,8 @@ mod cycles;
 mod damage;
 #[path = "end_to_end/deaths.rs"]
 mod deaths;
+#[path = "end_to_end/fencing.rs"]
+mod fencing;
 #[path = "end_to_end/foreign_text.rs"]
 mod foreign_text;
 #[path = "end_to_end/full_disk.rs"]

@@ -1,6 +1,7 @@
 //! What was typed and what is printed: one file a verb.
 
 pub mod args;
+mod fence;
 mod later;
 mod names;
 mod plain;
@@ -29,6 +30,7 @@ pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
     match args.verb {
         Verb::Run(typed) => run(*typed, &args.global, &words),
         Verb::Status(typed) => status::status(&typed, &args.global),
+        Verb::Fence(typed) => fence::fence(&typed, &args.global),
         Verb::Completions { shell } => completions(shell),
     }
 }

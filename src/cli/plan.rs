@@ -88,6 +88,8 @@ pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result
             wait,
             conflict: typed.conflict_exit_code,
             stop_signal: typed.signal,
+            // As timeout(1) has it: 0 is no limit.
+            max_run: typed.max_run.filter(|max_run| !max_run.is_zero()),
             stragglers: match typed.stragglers {
                 args::Stragglers::Leave => Stragglers::Leave,
                 args::Stragglers::Wait => Stragglers::Wait,

@@ -72,6 +72,9 @@ impl Console {
                 self.named(&which)
             )),
             Saying::Lost(reason) => self.lost(reason),
+            Saying::Overtime(max_run) => {
+                self.error(&format!("{}: the job has run for {} (--max-run); stopping it", self.lock, span(max_run)));
+            }
             Saying::TooLate(unrenewed) => self.error(&format!(
                 "lost {}: no renewal for {} (vaultlock was stopped or starved); the job was not started",
                 self.lock,

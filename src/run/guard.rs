@@ -5,19 +5,18 @@
 
 use std::time::Duration;
 
+use super::ladder::Limit;
 use super::orders::{Event, IfUnavailable, Order, Reason, Saying, Stragglers};
 use crate::exit::Exit;
 use crate::job::{End, Event as JobEvent, Verdict};
 use crate::ledger::StopReason;
 use crate::mutant::{self, Mutant};
-use crate::session::{Ending, Loss, News};
+use crate::session::{Ending, News};
 use crate::time::Tick;
 use crate::timing::Timing;
 
 /// How long a withdrawal may take before the user is let go; the ticket then lapses by itself.
 pub(super) const WITHDRAWAL: Duration = Duration::from_secs(1);
-/// From one attempt to kill what would not die to the next.
-const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// The state of one run.
 pub struct Guard {
@@ -30,16 +29,17 @@ pub struct Guard {
     /// Granted while paused: start when resumed.
     pub(super) held_back: Option<Vec<u64>>,
     pub(super) sent: Tick,
-    trouble: String,
+    pub(super) trouble: String,
+    pub(super) limit: Limit,
     /// INT and TERM seen: the second one ends the patience.
     pub(super) urged: u32,
     pub(super) verdict: Option<Verdict>,
     /// The lease was lost, and said to be.
-    lost: bool,
+    pub(super) lost: bool,
     /// The job ended by itself, and may have left processes behind.
     left: bool,
     /// The job runs without the lock, as asked for when the store is out of reach.
-    unlocked: bool,
+    pub(super) unlocked: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +82,7 @@ impl Guard {
             held_back: None,
             sent: Tick(0),
             trouble: String::new(),
+            limit: Limit::default(),
             urged: 0,
             verdict: None,
             lost: false,
@@ -92,9 +93,9 @@ impl Guard {
     /// When to call [`Guard::handle`] with [`Event::Time`] at the latest.
     pub fn wake_at(&self) -> Tick {
         match self.state {
-            State::Running { .. } | State::Lingering if !self.unlocked => self.timing.stop_at(self.sent),
+            State::Running { .. } | State::Lingering => self.lapses_at(Timing::stop_at).min(self.limit.ends_at()),
             State::Withdrawing { until } => until,
-            State::Stopping { kill_at } => kill_at,
+            State::Stopping { kill_at } => kill_at.min(self.lapses_at(Timing::kill_at)),
             State::Killing { again_at } => again_at,
             _ => Tick::NEVER,
         }
@@ -111,7 +112,7 @@ impl Guard {
             Event::Time => self.time(now),
             Event::SentryStopped => self.lapse(now),
             Event::News(news) => self.news(news, now),
-            Event::Ended(ending) => self.session_ended(ending),
+            Event::Ended(ending) => self.session_ended(ending, now),
             Event::NotStarted(exit) => self.release(Verdict::Code(exit.code())),
             Event::Job(JobEvent::Signal(signal)) => self.signal(signal, now),
             Event::Blind | Event::Job(JobEvent::SentryDied) => self.sentry_died(now),
@@ -129,16 +130,12 @@ impl Guard {
             return Vec::new();
         }
         match self.state {
+            State::Running { .. } | State::Lingering if now < self.lapses_at(Timing::stop_at) => self.overtime(now),
             State::Running { .. } | State::Lingering => self.lapse(now),
             State::Stopping { .. } | State::Killing { .. } => self.kill(now),
             State::Withdrawing { .. } => self.finish(),
             State::Waiting | State::Releasing | State::Finished => Vec::new(),
         }
-    }
-
-    fn lapse(&mut self, now: Tick) -> Vec<Order> {
-        let unrenewed = now.since(self.sent);
-        self.stop(Reason::Lapsed { unrenewed, trouble: self.trouble.clone() }, now)
     }
 
     fn news(&mut self, news: News, now: Tick) -> Vec<Order> {
@@ -176,15 +173,12 @@ impl Guard {
                 orders.extend(self.release(Verdict::Code(Exit::Lost.code())));
                 orders
             }
-            State::Waiting => {
-                self.state = State::Running { stopped: false };
-                vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), Order::Start { fences }]
-            }
+            State::Waiting => vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), self.start(fences, now)],
             _ => Vec::new(),
         }
     }
 
-    fn session_ended(&mut self, ending: Ending) -> Vec<Order> {
+    fn session_ended(&mut self, ending: Ending, now: Tick) -> Vec<Order> {
         let mut orders = vec![Order::Say(Saying::WaitOver)];
         let verdict = match ending {
             Ending::Left => None,
@@ -213,8 +207,7 @@ impl Guard {
                     IfUnavailable::Skip => Some(Exit::Success.code()),
                     IfUnavailable::Run => {
                         self.unlocked = true;
-                        self.state = State::Running { stopped: false };
-                        orders.push(Order::Start { fences: Vec::new() });
+                        orders.push(self.start(Vec::new(), now));
                         return orders;
                     }
                 }
@@ -281,53 +274,12 @@ impl Guard {
         }
     }
 
-    fn killed(&mut self, killed: Result<(), Vec<i32>>, now: Tick) -> Vec<Order> {
-        match killed {
-            Ok(()) if matches!(self.state, State::Killing { .. }) => self.release_now(),
-            Ok(()) => Vec::new(),
-            // Better a lock that stays than one handed over beside a living job.
-            Err(pids) => {
-                self.state = State::Killing { again_at: now + KILL_AGAIN };
-                vec![Order::Say(Saying::Unkillable(pids))]
-            }
-        }
-    }
-
-    /// The lease is lost: the stop signal, and SIGKILL after the grace or before the lease ends.
-    fn stop(&mut self, reason: Reason, now: Tick) -> Vec<Order> {
-        if !matches!(self.state, State::Running { .. } | State::Lingering) {
-            return Vec::new();
-        }
-        let lingering = self.state == State::Lingering;
-        let superseded = matches!(reason, Reason::Loss { loss: Loss::Stopped(StopReason::Superseded), .. });
-        let exit = if superseded { Exit::Superseded } else { Exit::Lost };
-        self.verdict = Some(Verdict::Code(exit.code()));
-        self.lost = true;
-        let kill_at = self.timing.kill_at(self.sent).min(now + self.timing.grace);
-        let mut orders = vec![Order::Say(Saying::Lost(reason))];
-        if now >= kill_at || lingering {
-            orders.extend(self.kill(now));
-        } else {
-            self.state = State::Stopping { kill_at };
-            orders.push(Order::Stop);
-        }
-        orders
-    }
-
-    pub(super) fn kill(&mut self, now: Tick) -> Vec<Order> {
-        self.state = State::Killing { again_at: now + KILL_AGAIN };
-        if mutant::on(Mutant::ReleaseBeforeDead) {
-            return vec![Order::Leave];
-        }
-        vec![Order::Kill]
-    }
-
     fn release(&mut self, verdict: Verdict) -> Vec<Order> {
         self.verdict.get_or_insert(verdict);
         self.release_now()
     }
 
-    fn release_now(&mut self) -> Vec<Order> {
+    pub(super) fn release_now(&mut self) -> Vec<Order> {
         if self.unlocked {
             return self.finish();
         }
@@ -342,7 +294,7 @@ impl Guard {
         count.into_iter().chain([Order::Finish(self.verdict.unwrap_or(Verdict::Code(Exit::Failed.code())))]).collect()
     }
 
-    fn has_job(&self) -> bool {
+    pub(super) fn has_job(&self) -> bool {
         matches!(self.state, State::Running { .. } | State::Stopping { .. } | State::Lingering)
     }
 }

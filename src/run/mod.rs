@@ -6,6 +6,7 @@
 pub mod console;
 pub mod guard;
 mod heartbeat;
+mod ladder;
 pub mod orders;
 mod signalled;
 
@@ -50,6 +51,8 @@ pub struct Plan {
     pub wait: Option<Duration>,
     pub conflict: u8,
     pub stop_signal: Signal,
+    /// How long the job may run; `None` for ever.
+    pub max_run: Option<Duration>,
     pub stragglers: Stragglers,
     pub if_unavailable: IfUnavailable,
     pub program: OsString,
@@ -71,7 +74,7 @@ pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Vec<Notes>, console: Co
     let signals = job::hold_signals();
     store.prepare(&plan.locks[0], &plan.tickets[0])?;
     let mut heartbeat = Heartbeat::new(begin(&plan, store, notes)?, plan.timing.request)?;
-    let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict);
+    let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict).within(plan.max_run);
     if let Some(ending) = heartbeat.turn_early() {
         return Ok(end_early(ending, guard, console, kind.clock.now()));
     }

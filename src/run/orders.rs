@@ -87,6 +87,8 @@ pub enum Saying {
     WaitOver,
     Busy(Option<Standing>),
     Lost(Reason),
+    /// The job has run for as long as it may.
+    Overtime(Duration),
     /// Let in, but frozen for so long before the start that too little of the lease was left for a job.
     TooLate(Duration),
     Trouble(String),

@@ -13,11 +13,10 @@ fn refused(words: &[&str], complaint: &str) {
 
 #[test]
 fn what_comes_in_a_later_version_is_refused_by_name() {
-    for verb in ["acquire", "release", "check", "history", "break", "fence", "reserve", "turn", "extend", "doctor"] {
+    for verb in ["acquire", "release", "check", "history", "break", "reserve", "turn", "extend", "doctor"] {
         refused(&[verb, "x"], &format!("{verb} is not in this version"));
     }
     let valued = [
-        "--max-run",
         "--min-hold",
         "--reservation",
         "--keys",
