@@ -62,15 +62,15 @@ impl View {
     }
 
     /// How many living waiters `id` must be shown. A plain lock's first waiter is let in whoever stands behind it, and while
-    /// holders that live leave no room nobody is, so that two will do; where there are rules, or it is somebody else's turn,
-    /// all that a store lists matter.
+    /// holders that live leave no room nobody is, so that two will do; where there are rules, enclosing runs, or it is
+    /// somebody else's turn, all that a store lists matter.
     pub fn enough(&self, id: Option<&Id>) -> usize {
         let Some(id) = id else { return LISTED };
         let Ledger { holders, stops, rated, .. } = &self.ledger;
         let plain = stops.is_empty()
             && rated.is_none()
             && holders.iter().all(|holder| holder.keep.is_none())
-            && self.tickets.iter().all(|listed| listed.ticket.policy.is_none());
+            && self.tickets.iter().all(|listed| listed.ticket.policy.is_none() && listed.ticket.chain.is_empty());
         let first = self.waiters().find(|listed| listed.life != Life::Dead);
         let is_first = self.ledger.holder(id).is_some() || first.is_none_or(|first| first.ticket.id == *id);
         let living: Vec<&Holder> = holders.iter().filter(|h| self.ticket(&h.id).is_some_and(|l| l.life == Life::Alive)).collect();
@@ -102,7 +102,7 @@ impl Listed {
     pub fn dead(holder: &Holder) -> Listed {
         let Holder { id, mode, slots, priority, ttl_ms, since, who, group, keep, .. } = holder.clone();
         let policy = Policy { group, keep, ..Policy::default() };
-        let ticket = Ticket { fmt: FMT, id, mode, slots, priority, lead_ms: 0, ttl_ms, who, policy };
+        let ticket = Ticket { fmt: FMT, id, mode, slots, priority, lead_ms: 0, ttl_ms, who, policy, chain: Vec::new() };
         Listed { ticket, order: 0, seq: 0, at: since, life: Life::Dead }
     }
 }
@@ -139,7 +139,8 @@ mod tests {
     fn ticket(number: u8) -> Ticket {
         let who = Who { label: String::new(), host: String::new(), pid: 1 };
         let (id, policy) = (Id::from_random([number; 16]), Policy::default());
-        Ticket { fmt: FMT, id, mode: Mode::Exclusive, slots: 1, priority: 0, lead_ms: 0, ttl_ms: 30_000, who, policy }
+        let mode = Mode::Exclusive;
+        Ticket { fmt: FMT, id, mode, slots: 1, priority: 0, lead_ms: 0, ttl_ms: 30_000, who, policy, chain: Vec::new() }
     }
 
     fn queue(tickets: &[Ticket], life: Life) -> View {

@@ -3,7 +3,7 @@
 //! ```text
 //! <dir>/<boot id>/<lock>/ledger/<version>     the ledger; the highest version is the current one
 //! <dir>/<boot id>/<lock>/tickets/<place>.<id> one file a claim, flock(2)ed for as long as the claim lives
-//! <dir>/<boot id>/<lock>/bells/<id>           a FIFO to wake a waiter
+//! <dir>/<boot id>/<lock>/bells/<id>           a FIFO to wake a waiter, and to hear of its end
 //! ```
 //!
 //! A ticket's lock is held by worker, sentry and job together and is freed by the kernel when the last of them is
