@@ -11,8 +11,6 @@ mod vault;
 
 #[path = "end_to_end/contention.rs"]
 mod contention;
-#[path = "end_to_end/crowd.rs"]
-mod crowd;
 #[path = "end_to_end/cycles.rs"]
 mod cycles;
 #[path = "end_to_end/damage.rs"]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal::{SIGCONT, SIGKILL, SIGSTOP};
 
+use crate::running::switches;
 use crate::vault::{Running, Vault, is_alive, send_all, wait_for};
 
 const NAP: &str = "sleep 0.01";
@@ -196,16 +197,6 @@ fn waiting_costs_next_to_nothing() {
     let memory: Vec<u64> = both.iter().map(|pid| pss_kib(*pid)).collect();
     println!("PSS of a waiter: sentry {} KiB, worker {} KiB", memory[0], memory[1]);
     assert!(cfg!(debug_assertions) || memory.iter().sum::<u64>() <= 2048, "{memory:?} KiB");
-}
-
-/// Context switches of all threads so far.
-pub fn switches(pid: i32) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-    let texts = tasks.map(|task| fs::read_to_string(task.path().join("status")).unwrap());
-    let count = |text: &str| -> u64 {
-        text.lines().filter(|line| line.contains("ctxt_switches:")).map(|line| last(line).parse::<u64>().unwrap()).sum()
-    };
-    texts.map(|text| count(&text)).sum()
 }
 
 fn pss_kib(pid: i32) -> u64 {

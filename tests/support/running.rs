@@ -183,3 +183,11 @@ pub fn children(pid: i32) -> Vec<i32> {
 pub fn comm(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
+
+/// Context switches of all threads of a process so far; none of one that is gone.
+pub fn switches(pid: i32) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let texts = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    let number = |line: &str| line.split_whitespace().last().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
+    texts.map(|text| text.lines().filter(|line| line.contains("ctxt_switches:")).map(number).sum::<u64>()).sum()
+}

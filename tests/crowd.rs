@@ -1,4 +1,12 @@
-//! Five hundred at one lock: in the order of their tickets, and who is not next sleeps through every hand-over.
+//! Five hundred at one lock of the file store: in the order of their tickets, and who is not next sleeps through every
+//! hand-over. On its own: beside such a crowd a lease of a second is lost.
+
+#[path = "support/running.rs"]
+pub mod running;
+#[path = "support/signals.rs"]
+pub mod signals;
+#[path = "support/vault.rs"]
+pub mod vault;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,8 +15,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::contention::switches;
-use crate::vault::{Running, Vault, wait_for};
+use crate::running::{Running, switches, wait_for};
+use crate::vault::Vault;
 
 const CROWD: usize = 500;
 /// The last ones, who are watched while the first ones have their turns.
@@ -50,7 +58,7 @@ fn five_hundred_are_served_in_the_order_of_their_tickets() {
     }
     // Whoever is already let in has been woken, and is no measure any more.
     let ran = vault.text("order").lines().count();
-    let woken = last.iter().map(|pid| switches_or_none(*pid)).sum::<u64>().saturating_sub(before);
+    let woken = last.iter().map(|pid| switches(*pid)).sum::<u64>().saturating_sub(before);
     println!("    {woken} wake-ups of {WATCHED} waiters in {served} hand-overs, {:.2?}; {ran} jobs ran", begun.elapsed());
     if ran < CROWD - WATCHED {
         // A look each 6 s is all; a herd would wake up once for each hand-over.
@@ -62,10 +70,6 @@ fn five_hundred_are_served_in_the_order_of_their_tickets() {
     }
     assert_eq!(vault.text("order").lines().collect::<Vec<&str>>(), labels);
     assert_eq!(vault.traces("x"), Vec::<std::path::PathBuf>::new());
-}
-
-fn switches_or_none(pid: i32) -> u64 {
-    if Path::new(&format!("/proc/{pid}/task")).exists() { switches(pid) } else { 0 }
 }
 
 /// A ticket's place by its file's name, and its label.
