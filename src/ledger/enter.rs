@@ -33,6 +33,8 @@ pub(super) fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gon
     forget_done(&mut ledger, view, &dead.clone().cloned().collect::<Vec<_>>());
     let judged = dead.clone().filter(|_| !mutant::on(Mutant::BlindSweep)).map(|id| judged(view, id));
     let guards = judged.chain([Guard::Present(ticket.id.clone())]).collect();
+    // Whom a request that stands is about may have gone since the view: who leaves next forgets it.
+    let show = !ledger.stops.is_empty();
     let drop = dead.filter(|id| view.ticket(id).is_some()).cloned().collect();
     Commit {
         version: view.ledger.version,
@@ -45,7 +47,7 @@ pub(super) fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gon
             Memory::Unsure { mark, .. } => Some(mark.clone()),
             Memory::Intact => None,
         },
-        show: false,
+        show,
     }
 }
 

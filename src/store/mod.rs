@@ -107,7 +107,7 @@ pub enum Beat {
 /// The answer to a commit.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// With a view if the commit asked for one.
+    /// With a view if the commit asked for one, or if one to be woken is not there any more.
     Done(Option<View>),
     /// Something the commit relied on has changed; the view shows what is so now. It may also have been carried out and
     /// overtaken since.

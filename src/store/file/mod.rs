@@ -137,13 +137,14 @@ impl Store for FileStore {
         let (epoch, max_ttl) = (self.epoch(lock)?, self.max_ttl);
         let opened = self.lock(lock)?;
         let done = epoch == commit.epoch && opened.hold(&commit.guards)? && opened.write(id, commit)?;
+        let mut missed = false;
         if done {
             // The bells first: a bell whose ticket is gone would be swept by nobody.
             opened.watch.forget(&opened.dir, id, &commit.drop);
             opened.tickets.unlink_all(&commit.drop)?;
             // Before the locks come free: it need not be woken by their ends as well.
             for id in &commit.wake {
-                opened.watch.wake(&opened.dir, id);
+                missed |= !opened.watch.wake(&opened.dir, id);
             }
             opened.tickets.unlock_all(&commit.drop);
             // Who has just been let in has a job to start first.
@@ -152,7 +153,7 @@ impl Store for FileStore {
             }
         }
         match (done, &commit.ledger) {
-            (true, _) if !commit.show => {
+            (true, _) if !commit.show && !missed => {
                 opened.watch.aim([]);
                 Ok(Outcome::Done(None))
             }

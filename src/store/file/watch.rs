@@ -98,15 +98,15 @@ impl Watch {
         }
     }
 
-    /// Wakes a waiter that listens; one that does not will look by itself.
-    pub fn wake(&mut self, dir: &LockDir, id: &Id) {
-        let Ok(bells) = self.bells(dir) else { return };
+    /// Wakes a waiter that listens; one that does not will look by itself. Whether it has a bell to listen to.
+    pub fn wake(&mut self, dir: &LockDir, id: &Id) -> bool {
+        let Ok(bells) = self.bells(dir) else { return false };
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        if let Ok(fifo) = openat(bells, id.as_str(), flags, Mode::empty()) {
-            let _ = File::from(fifo).write(&[1]);
-            // What is left to do here can wait for it.
-            thread::yield_now();
-        }
+        let Ok(fifo) = openat(bells, id.as_str(), flags, Mode::empty()) else { return false };
+        let _ = File::from(fifo).write(&[1]);
+        // What is left to do here can wait for it.
+        thread::yield_now();
+        true
     }
 
     fn bells(&mut self, dir: &LockDir) -> Result<&OwnedFd, Error> {

@@ -162,7 +162,8 @@ impl Engine {
         for id in &commit.drop {
             entry.bury(id);
         }
-        (Outcome::Done(commit.show.then(|| self.view(lock, Some(id), at))), commit.wake.clone())
+        let missed = commit.wake.iter().any(|id| !self.lock(lock).tickets.contains_key(id));
+        (Outcome::Done((commit.show || missed).then(|| self.view(lock, Some(id), at))), commit.wake.clone())
     }
 
     /// Begins a new life, with `forget` without anything it knew.

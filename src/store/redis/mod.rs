@@ -254,7 +254,7 @@ impl Store for Redis {
             // The server has yet to tell them, and they have something to do.
             thread::yield_now();
         }
-        match self.reply(answer, lock, &key).outcome(id, commit.show)? {
+        match self.reply(answer, lock, &key).outcome(id)? {
             Outcome::Done(None) => {
                 let holds = commit.ledger.as_ref().is_some_and(|ledger| ledger.holder(id).is_some());
                 if holds || commit.drop.contains(id) {

@@ -41,10 +41,10 @@ impl Reply<'_> {
         self.lock_as_shown(head, id)
     }
 
-    pub fn outcome(mut self, id: &Id, shown: bool) -> Result<Outcome, Error> {
+    pub fn outcome(mut self, id: &Id) -> Result<Outcome, Error> {
         let head = self.head()?;
         match head.kind.as_str() {
-            "done" if !shown => Ok(Outcome::Done(None)),
+            "done" if self.parts.len() == 0 => Ok(Outcome::Done(None)),
             "done" => Ok(Outcome::Done(Some(self.lock_as_shown(head, Some(id))?))),
             "conflict" => Ok(Outcome::Conflict(self.lock_as_shown(head, Some(id))?)),
             _ => Err(refusal::stranger(self.address)),

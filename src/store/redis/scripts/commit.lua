@@ -1,5 +1,5 @@
 -- ARGV  5 the author's id  6 version  7 epoch  8 next ledger or ''  9 its version  10 its holders' ids  11 mark to settle or ''
---       12 the lock's raw name  13 head of the wake channels  14 '1' to be shown the lock afterwards
+--       12 the lock's raw name  13 head of the wake channels  14 '1' to be shown the lock afterwards, as it is if one to be woken is gone
 --       15 number of drops, ids  number of guards, (kind id count)  ids to wake
 local id = ARGV[5]
 local writes = ARGV[8] ~= ''
@@ -74,7 +74,10 @@ local function packed(shown)
   end
   return table.concat(parts)
 end
-local alone = at == #ARGV
-for i = at, #ARGV do redis.call('PUBLISH', ARGV[13] .. ARGV[i], alone and packed(show(answer('view'), ARGV[i])) or '') end
-if ARGV[14] ~= '1' then return answer('done') end
+local alone, missed = at == #ARGV, false
+for i = at, #ARGV do
+  missed = missed or redis.call('HEXISTS', KEYS[1], 't:' .. ARGV[i]) == 0
+  redis.call('PUBLISH', ARGV[13] .. ARGV[i], alone and packed(show(answer('view'), ARGV[i])) or '')
+end
+if ARGV[14] ~= '1' and not missed then return answer('done') end
 return show(answer('done'), id)
