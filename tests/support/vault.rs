@@ -24,6 +24,12 @@ pub struct Vault {
     mark: String,
 }
 
+impl Default for Vault {
+    fn default() -> Vault {
+        Vault::new()
+    }
+}
+
 impl Vault {
     pub fn new() -> Vault {
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
