@@ -4,6 +4,7 @@ pub mod file;
 pub mod locate;
 pub mod memory;
 pub mod redis;
+mod wire;
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;

@@ -18,14 +18,11 @@
 //! +zremrangebyrank +sadd +smembers +publish +subscribe +select` (also in [`ACL`]).
 
 mod address;
-mod budget;
 mod connection;
-mod dial;
 mod refusal;
 mod reply;
 mod resp;
 mod scripts;
-mod tls;
 mod wake;
 
 use std::collections::BTreeSet;
@@ -37,11 +34,11 @@ use redis::{Cmd, Value};
 pub use address::Address;
 pub use refusal::ACL;
 
-use self::budget::Budget;
 use self::connection::Connection;
 use self::reply::{Reply, holder_ids};
 use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;
+use super::wire::Budget;
 use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms};
 use crate::ledger::codec::{LONGEST, sealed, write_ledger, write_ticket};
 use crate::ledger::{Commit, Form, Guard, Id, Straight, Ticket, View};

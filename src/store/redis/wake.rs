@@ -7,11 +7,11 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::address::Address;
-use super::budget::Budget;
 use super::connection::Connection;
 use crate::bell;
 use crate::ledger::Id;
 use crate::store::Error;
+use crate::store::wire::Budget;
 use crate::time::{Clock, Tick};
 
 const CLOCK: Clock = Clock::Boottime;

@@ -1,19 +1,26 @@
-//! TLS to a Redis server: ring, full verification, the system's roots or a private CA.
+//! TLS to a server: ring, full verification, the system's roots or a private CA.
 
-use std::path::Path;
+use std::error::Error as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use super::address::TlsFiles;
+/// The files that stand in for the system's, all PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    pub cacert: Option<PathBuf>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
 
 /// Readies the client's side of one TLS connection; no byte is sent yet.
 ///
 /// # Errors
 /// Says which file is not usable and what to give instead.
-pub(super) fn client(files: &TlsFiles, host: &str) -> Result<ClientConnection, String> {
+pub fn client(files: &TlsFiles, host: &str) -> Result<ClientConnection, String> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| format!("{host:?} can't be the name in a certificate: use a host name or an address"))?;
     let ring = Arc::new(rustls::crypto::ring::default_provider());
@@ -66,4 +73,22 @@ fn bad_pem(parameter: &str, file: &Path, error: &pem::Error) -> String {
 
 fn unreadable(parameter: &str, file: &Path, why: &dyn std::fmt::Display) -> String {
     format!("can't use {parameter}{}: {why}; give a readable PEM file", file.display())
+}
+
+/// Why a handshake failed, ending in what to do; `plain` is the URL's scheme without TLS.
+pub fn told(error: &rustls::Error, plain: &str) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
+            "its certificate is of an unknown authority: give that one's certificate as cacert=FILE".to_owned()
+        }
+        rustls::Error::InvalidCertificate(
+            rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. },
+        ) => "its certificate is for another host: use the name in it".to_owned(),
+        rustls::Error::InvalidCertificate(why) => format!("its certificate is not valid ({why}): renew it"),
+        rustls::Error::InvalidMessage(_) => format!("it does not answer in TLS: write {plain}:// or give the TLS port"),
+        rustls::Error::AlertReceived(why) => {
+            format!("it breaks the handshake off ({why:?}): it may want a client certificate, cert=FILE and key=FILE")
+        }
+        other => format!("{}; check the server's TLS settings", other.source().map_or(other.to_string(), ToString::to_string)),
+    }
 }
