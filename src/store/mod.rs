@@ -3,6 +3,7 @@
 pub mod file;
 pub mod locate;
 pub mod memory;
+pub mod postgres;
 pub mod redis;
 mod wire;
 

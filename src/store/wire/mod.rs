@@ -7,5 +7,5 @@ pub mod tls;
 pub mod words;
 
 pub use budget::Budget;
-pub use dial::one;
+pub use dial::{host, one};
 pub use stream::Stream;

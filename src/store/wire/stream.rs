@@ -39,13 +39,24 @@ impl Stream {
     /// # Errors
     /// Unreachable in time; a fault of TLS is inside, as a [`rustls::Error`].
     pub fn dial(host: &str, port: u16, tls: Option<ClientConnection>, longest: usize, budget: Budget) -> io::Result<Stream> {
-        let mut paced = Paced::new(dial::host(host, port, budget)?, longest);
-        let Some(mut client) = tls else { return Ok(Stream { inner: Inner::Plain(paced), longest }) };
+        let plain = Stream::plain(dial::host(host, port, budget)?, longest);
+        match tls {
+            Some(client) => plain.secured(client, budget),
+            None => Ok(plain),
+        }
+    }
+
+    /// Shakes hands on a plain connection whose other end is ready for it.
+    ///
+    /// # Errors
+    /// As [`Stream::dial`].
+    pub fn secured(self, mut client: ClientConnection, budget: Budget) -> io::Result<Stream> {
+        let Inner::Plain(mut paced) = self.inner else { return Err(io::ErrorKind::InvalidInput.into()) };
         paced.begin(budget);
         while client.is_handshaking() {
             client.complete_io(&mut paced)?;
         }
-        Ok(Stream { inner: Inner::Tls(Box::new(StreamOwned::new(client, paced))), longest })
+        Ok(Stream { inner: Inner::Tls(Box::new(StreamOwned::new(client, paced))), longest: self.longest })
     }
 
     /// From now on it reads and writes within this budget.

@@ -27,11 +27,11 @@ pub fn client(files: &TlsFiles, host: &str) -> Result<ClientConnection, String> 
     let config = ClientConfig::builder_with_provider(ring)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots(files)?);
+        .with_root_certificates(roots(files.cacert.as_deref(), "cacert=")?);
     let config = match (&files.cert, &files.key) {
         (Some(cert), Some(key)) => {
             let chain = certificates(cert, "cert=")?;
-            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| bad_pem("key=", key, &error))?;
+            let secret = secret_key(key, "key=")?;
             config.with_client_auth_cert(chain, secret).map_err(|error| unreadable("key=", key, &error))?
         }
         _ => config.with_no_client_auth(),
@@ -39,29 +39,45 @@ pub fn client(files: &TlsFiles, host: &str) -> Result<ClientConnection, String> 
     ClientConnection::new(Arc::new(config), name).map_err(|error| error.to_string())
 }
 
-fn roots(files: &TlsFiles) -> Result<RootCertStore, String> {
+/// The authorities in the file that `parameter` named, or this host's own.
+///
+/// # Errors
+/// As [`client`].
+pub fn roots(file: Option<&Path>, parameter: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    if let Some(cacert) = &files.cacert {
-        for certificate in certificates(cacert, "cacert=")? {
-            roots.add(certificate).map_err(|error| unreadable("cacert=", cacert, &error))?;
+    if let Some(file) = file {
+        for certificate in certificates(file, parameter)? {
+            roots.add(certificate).map_err(|error| unreadable(parameter, file, &error))?;
         }
         return Ok(roots);
     }
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
     if roots.is_empty() {
-        return Err("this host has no certificate authorities: install ca-certificates or give cacert=FILE".to_owned());
+        return Err(format!("this host has no certificate authorities: install ca-certificates or give {parameter}FILE"));
     }
     Ok(roots)
 }
 
-fn certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates in the file that `parameter` named.
+///
+/// # Errors
+/// As [`client`].
+pub fn certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
         Ok(certificates) if certificates.is_empty() => Err(unreadable(parameter, file, &"no certificate in it")),
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(bad_pem(parameter, file, &error)),
     }
+}
+
+/// The key in the file that `parameter` named.
+///
+/// # Errors
+/// As [`client`].
+pub fn secret_key(file: &Path, parameter: &str) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| bad_pem(parameter, file, &error))
 }
 
 fn bad_pem(parameter: &str, file: &Path, error: &pem::Error) -> String {
@@ -71,7 +87,8 @@ fn bad_pem(parameter: &str, file: &Path, error: &pem::Error) -> String {
     }
 }
 
-fn unreadable(parameter: &str, file: &Path, why: &dyn std::fmt::Display) -> String {
+/// The file that `parameter` named can't be used, and why.
+pub fn unreadable(parameter: &str, file: &Path, why: &dyn std::fmt::Display) -> String {
     format!("can't use {parameter}{}: {why}; give a readable PEM file", file.display())
 }
 
