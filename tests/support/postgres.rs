@@ -11,6 +11,7 @@ use nix::unistd::{Pid, User, geteuid};
 use tempfile::TempDir;
 
 use super::redis::free_port;
+use super::skew::Skew;
 use super::until;
 
 /// The database and role that tests use where it does not matter.
@@ -21,6 +22,7 @@ pub struct Postgres {
     pub port: u16,
     dir: TempDir,
     options: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
     child: Child,
 }
 
@@ -34,7 +36,14 @@ impl Postgres {
     pub fn with(settings: &[&str]) -> Postgres {
         let dir = directory();
         cluster(dir.path());
-        Postgres::on(dir, settings)
+        Postgres::on(dir, settings, Vec::new())
+    }
+
+    /// A new server that lives by this clock.
+    pub fn by(clock: &Skew, settings: &[&str]) -> Postgres {
+        let dir = directory();
+        cluster(dir.path());
+        Postgres::on(dir, settings, clock.environment())
     }
 
     /// A standby that follows `primary`.
@@ -43,22 +52,22 @@ impl Postgres {
         let data = dir.path().join("data").display().to_string();
         let from = format!("host=127.0.0.1 port={} user={NAME}", primary.port);
         done(&mut as_owner("pg_basebackup", &["-D", &data, "-d", &from, "-R", "-X", "stream", "-c", "fast"]));
-        Postgres::on(dir, settings)
+        Postgres::on(dir, settings, Vec::new())
     }
 
-    fn on(dir: TempDir, settings: &[&str]) -> Postgres {
+    fn on(dir: TempDir, settings: &[&str], environment: Vec<(String, PathBuf)>) -> Postgres {
         let options: Vec<String> =
             settings.iter().map(|setting| setting.replace("DIR", &dir.path().display().to_string())).collect();
         let port = free_port();
-        let child = launch(dir.path(), port, &options);
-        let mut server = Postgres { port, dir, options, child };
+        let child = launch(dir.path(), port, &options, &environment);
+        let mut server = Postgres { port, dir, options, environment, child };
         // A port can be taken between the choice and the start.
         for _ in 0..20 {
             if server.comes_up() {
                 return server;
             }
             server.port = free_port();
-            server.child = launch(server.dir.path(), server.port, &server.options);
+            server.child = launch(server.dir.path(), server.port, &server.options, &server.environment);
         }
         panic!("postgres does not start");
     }
@@ -132,9 +141,21 @@ impl Postgres {
     /// Starts it again after a kill.
     pub fn start_again(&mut self) {
         until("postgres is up again", || {
-            self.child = launch(self.dir.path(), self.port, &self.options);
+            self.child = launch(self.dir.path(), self.port, &self.options, &self.environment);
             self.comes_up()
         });
+    }
+
+    /// Starts a new cluster in place of the one that was killed: another life, which knows nothing.
+    pub fn start_anew(&mut self) {
+        fs::remove_dir_all(self.path("data")).unwrap();
+        cluster(self.dir.path());
+        self.start_again();
+    }
+
+    /// Drops every table that vaultlock has made.
+    pub fn forget(&self) {
+        self.tell("DROP SCHEMA IF EXISTS vaultlock CASCADE");
     }
 
     /// SIGSTOP to all its processes: it answers nobody, its kernel still takes connections.
@@ -249,12 +270,13 @@ fn cluster(dir: &Path) {
     done(&mut as_owner("initdb", &["-D", &data, "-U", NAME, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]));
 }
 
-fn launch(dir: &Path, port: u16, options: &[String]) -> Child {
+fn launch(dir: &Path, port: u16, options: &[String], environment: &[(String, PathBuf)]) -> Child {
     let (data, port, at) = (dir.join("data").display().to_string(), port.to_string(), dir.display().to_string());
     let mut words = vec!["-D", &data, "-p", &port, "-h", "127.0.0.1", "-k", &at];
     words.extend(["-c", "shared_buffers=16MB", "-c", "max_wal_size=64MB", "-c", "logging_collector=off"]);
     options.iter().for_each(|option| words.extend(["-c", option.as_str()]));
-    as_owner("postgres", &words).spawn().unwrap()
+    let mut command = as_owner("postgres", &words);
+    command.envs(environment.iter().map(|(name, value)| (name, value))).spawn().unwrap()
 }
 
 fn as_owner(program: &str, words: &[&str]) -> Command {

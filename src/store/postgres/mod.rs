@@ -10,6 +10,8 @@
 
 mod address;
 mod connection;
+#[cfg(test)]
+mod forms;
 mod habits;
 mod message;
 mod refusal;
