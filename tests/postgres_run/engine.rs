@@ -100,7 +100,8 @@ fn a_failover_lets_nobody_in_until_no_one_can_hold_from_before() {
     stays("the job alone", Duration::from_secs(3), || stage.log().jobs.len() == 1);
     stage.let_go();
     holder.end().was_silent(0);
-    waiter.end();
+    let waited = waiter.end();
+    assert!(waited.code == 0, "{waited:?}");
     stage.log().check(2);
     assert_eq!(stage.run(&["-n"], &["true"]).code, 0);
 }

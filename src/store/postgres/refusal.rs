@@ -95,13 +95,13 @@ pub(super) fn said(address: &Address, host: &Host, complaint: &Complaint) -> Err
     }
 }
 
-/// What it holds can't be written there.
-pub(super) fn standby(_: &Address, host: &Host) -> Error {
-    Error::Refused(format!(
-        "{} is read-only (a standby, or default_transaction_read_only): give the primary in the store URL, or all hosts \
-         separated by commas",
-        shown(host)
-    ))
+/// It takes no writes. Of several hosts another may soon: in a fail-over there is a while without a primary.
+pub(super) fn standby(address: &Address, host: &Host) -> Error {
+    let read_only = format!("{} is read-only (a standby, or default_transaction_read_only)", shown(host));
+    if address.hosts.len() > 1 {
+        return Error::Unreachable(format!("{read_only}, and so far no other host is a primary: promote one, or try again"));
+    }
+    Error::Refused(format!("{read_only}: give the primary in the store URL, or all hosts separated by commas"))
 }
 
 /// Its text would be read wrongly.
