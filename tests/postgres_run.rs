@@ -10,8 +10,8 @@ mod deaths;
 #[path = "postgres_run/engine.rs"]
 mod engine;
 #[path = "redis_run/log.rs"]
-mod log;
+pub mod log;
 #[path = "postgres_run/refusals.rs"]
 mod refusals;
 #[path = "redis_run/stage.rs"]
-mod stage;
+pub mod stage;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::habits::Surroundings;
 use super::url;
 use crate::secret::Secret;
+use crate::store::wire::words;
 
 const DEFAULT_PORT: u16 = 5432;
-const DEFAULT_PREFIX: &str = "vaultlock";
 /// What a name may have in PostgreSQL.
 const LONGEST_NAME: usize = 63;
 /// In the order in which they are told.
@@ -121,8 +121,7 @@ impl Host {
     pub fn shown(&self) -> String {
         match &self.name {
             name if self.is_socket() => format!("{name}/.s.PGSQL.{}", self.port),
-            name if name.contains(':') => format!("[{name}]:{}", self.port),
-            name => format!("{name}:{}", self.port),
+            name => format!("{}:{}", words::bracketed(name), self.port),
         }
     }
 }
@@ -157,29 +156,29 @@ impl Address {
             all.extend(around.of_service(service)?);
         }
         all.extend(in_url);
-        let mut words = Words(all);
-        let user = words.take("user").or_else(|| around.user.clone());
+        let mut given = Given(all);
+        let user = given.take("user").or_else(|| around.user());
         let user = user.ok_or("this user has no name here: write the database's as user= in the URL or $PGUSER")?;
         let address = Address {
-            hosts: hosts(&mut words)?,
-            dbname: words.take("dbname").unwrap_or_else(|| user.clone()),
+            hosts: hosts(&mut given)?,
+            dbname: given.take("dbname").unwrap_or_else(|| user.clone()),
             user,
-            password: words.take("password").map(Secret::new),
-            passfile: words.take("passfile").map(PathBuf::from).or_else(|| around.passfile()),
-            tls: tls(&mut words, around)?,
-            connect_timeout: connect_timeout(words.take("connect_timeout"))?,
-            wants_primary: wants_primary(words.take("target_session_attrs").as_deref())?,
-            application_name: words.take("application_name").unwrap_or_else(|| "vaultlock".to_owned()),
-            options: words.take("options"),
-            prefix: prefix(words.take("prefix").unwrap_or_else(|| DEFAULT_PREFIX.to_owned()))?,
-            fresh: fresh(words.take("fresh").as_deref())?,
-            max_ttl: words.take("max_ttl"),
+            password: given.take("password").map(Secret::new),
+            passfile: given.take("passfile").map(PathBuf::from).or_else(|| around.passfile()),
+            tls: tls(&mut given, around)?,
+            connect_timeout: connect_timeout(given.take("connect_timeout"))?,
+            wants_primary: wants_primary(given.take("target_session_attrs").as_deref())?,
+            application_name: given.take("application_name").unwrap_or_else(|| "vaultlock".to_owned()),
+            options: given.take("options"),
+            prefix: prefix(given.take("prefix"))?,
+            fresh: fresh(given.take("fresh").as_deref())?,
+            max_ttl: given.take("max_ttl"),
             bare: url::bare(text, &["user", "password", "max_ttl"]),
             secret_in_url,
             password_in_url,
         };
-        only_without(words.take("channel_binding").as_deref(), "channel_binding")?;
-        only_without(words.take("gssencmode").as_deref(), "gssencmode")?;
+        only_without(given.take("channel_binding").as_deref(), "channel_binding")?;
+        only_without(given.take("gssencmode").as_deref(), "gssencmode")?;
         Ok(address)
     }
 
@@ -221,9 +220,9 @@ impl Address {
 }
 
 /// Parameters not yet used; an empty one is as good as none.
-struct Words(BTreeMap<String, String>);
+struct Given(BTreeMap<String, String>);
 
-impl Words {
+impl Given {
     fn take(&mut self, key: &str) -> Option<String> {
         self.0.remove(key).filter(|value| !value.is_empty())
     }
@@ -233,8 +232,8 @@ impl Words {
     }
 }
 
-fn hosts(words: &mut Words) -> Result<Vec<Host>, String> {
-    let (names, addresses, ports) = (words.list("host"), words.list("hostaddr"), words.list("port"));
+fn hosts(given: &mut Given) -> Result<Vec<Host>, String> {
+    let (names, addresses, ports) = (given.list("host"), given.list("hostaddr"), given.list("port"));
     let many = names.len().max(addresses.len()).max(1);
     if ![0, many].contains(&names.len()) || ![0, many].contains(&addresses.len()) {
         return Err("host and hostaddr name different numbers of servers: give one hostaddr for each host".to_owned());
@@ -269,8 +268,8 @@ fn port_number(text: &str) -> Result<u16, String> {
     }
 }
 
-fn tls(words: &mut Words, around: &Surroundings) -> Result<Tls, String> {
-    let mode = match words.take("sslmode").as_deref() {
+fn tls(given: &mut Given, around: &Surroundings) -> Result<Tls, String> {
+    let mode = match given.take("sslmode").as_deref() {
         None => None,
         Some("disable") => Some(SslMode::Disable),
         Some("prefer" | "allow") => Some(SslMode::Prefer),
@@ -281,12 +280,12 @@ fn tls(words: &mut Words, around: &Surroundings) -> Result<Tls, String> {
             return Err(format!("sslmode={other:?} is none of disable, allow, prefer, require, verify-ca and verify-full"));
         }
     };
-    let roots = match words.take("sslrootcert") {
+    let roots = match given.take("sslrootcert") {
         Some(file) if file == "system" => Roots::System { asked: true },
         Some(file) => Roots::File(file.into()),
         None => around.own_file("root.crt").map_or(Roots::System { asked: false }, Roots::File),
     };
-    let mut own = |key: &str, usual: &str| words.take(key).map(PathBuf::from).or_else(|| around.own_file(usual));
+    let mut own = |key: &str, usual: &str| given.take(key).map(PathBuf::from).or_else(|| around.own_file(usual));
     let (cert, key) = (own("sslcert", "postgresql.crt"), own("sslkey", "postgresql.key"));
     if cert.is_some() && key.is_none() {
         return Err("a client certificate is two files: give sslkey= besides sslcert=".to_owned());
@@ -311,13 +310,13 @@ fn wants_primary(text: Option<&str>) -> Result<bool, String> {
     }
 }
 
-fn prefix(text: String) -> Result<String, String> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte));
-    if plain && (1..=LONGEST_NAME).contains(&text.len()) && !text.starts_with("pg_") {
-        Ok(text)
-    } else {
-        Err(format!("prefix={text:?} is no schema for locks: use 1 to {LONGEST_NAME} letters, digits, _ . : or -, without pg_"))
+/// It is a schema's name.
+fn prefix(text: Option<String>) -> Result<String, String> {
+    let prefix = text.map_or_else(|| Ok(words::DEFAULT_PREFIX.to_owned()), |text| words::prefix(&text))?;
+    if prefix.len() > LONGEST_NAME || prefix.starts_with("pg_") {
+        return Err(format!("prefix={prefix:?} is no schema for locks: use at most {LONGEST_NAME} characters, without pg_"));
     }
+    Ok(prefix)
 }
 
 fn fresh(text: Option<&str>) -> Result<bool, String> {

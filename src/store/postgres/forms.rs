@@ -10,7 +10,7 @@ use super::habits::{Found, Surroundings, password};
 
 fn around(variables: &[(&str, &str)], home: &Path) -> Surroundings {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Surroundings { variables, home: Some(home.to_owned()), user: Some("me".to_owned()) }
+    Surroundings { variables, home: Some(home.to_owned()), user: Some("me".to_owned()), asks_passwd: false }
 }
 
 fn read(url: &str) -> Address {

@@ -36,6 +36,8 @@ pub struct Surroundings {
     pub home: Option<PathBuf>,
     /// The name that this user has on this host.
     pub user: Option<String>,
+    /// Whether to look there for what `user` does not say.
+    pub asks_passwd: bool,
 }
 
 impl Surroundings {
@@ -45,11 +47,14 @@ impl Surroundings {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| name.starts_with("PG") || name == "HOME")
             .collect();
-        // The passwd database is asked only where it must be: it may be a server.
-        let known = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-        let account = (!known("HOME").is_some() || !known("PGUSER").is_some()).then(account).flatten();
-        let home = known("HOME").map(PathBuf::from).or_else(|| account.as_ref().map(|account| account.dir.clone()));
-        Surroundings { home, user: account.map(|account| account.name), variables }
+        let home = variables.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        Surroundings { home: home.or_else(|| Some(account()?.dir)), user: None, asks_passwd: true, variables }
+    }
+
+    /// What this user is called on this host, which is what the database calls it where nothing is said.
+    pub(super) fn user(&self) -> Option<String> {
+        // The passwd database may be a server: it is asked only by who needs it.
+        self.user.clone().or_else(|| self.asks_passwd.then(account).flatten().map(|account| account.name))
     }
 
     fn variable(&self, name: &str) -> Option<&str> {

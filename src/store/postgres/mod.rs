@@ -56,6 +56,8 @@ pub struct Postgres {
     line: Option<Connection>,
     /// Whether the server's own process is at the other end of the line.
     direct: bool,
+    /// Whether it refused to wake us.
+    deaf: bool,
     /// Tickets that were last seen waiting, and how many stood before them.
     waiting: BTreeMap<Id, usize>,
 }
@@ -63,7 +65,7 @@ pub struct Postgres {
 impl Postgres {
     /// A store that connects when it is first used.
     pub fn open(address: Address, terms: &Terms) -> Postgres {
-        Postgres { address, terms: terms.clone(), line: None, direct: false, waiting: BTreeMap::new() }
+        Postgres { address, terms: terms.clone(), line: None, direct: false, deaf: false, waiting: BTreeMap::new() }
     }
 
     /// Carries statements out, and makes the tables first where there are none.
@@ -175,9 +177,17 @@ impl Postgres {
             return false;
         }
         let budget = Budget::new(self.terms.request.min(LONGEST_LISTEN));
-        if line.ask(&statements::listen(&channel), budget).is_ok() {
-            line.listens = Some(channel);
-            self.line = Some(line);
+        match line.ask(&statements::listen(&channel), budget) {
+            Ok(_) => {
+                line.listens = Some(channel);
+                self.line = Some(line);
+            }
+            // It can't, so it is not asked again.
+            Err(Fault::Said(said)) if !said.is_fatal() => {
+                self.deaf = true;
+                self.line = Some(line);
+            }
+            Err(_) => {}
         }
         true
     }
@@ -255,7 +265,7 @@ impl Store for Postgres {
         match self.waiting.get(id).copied() {
             // A holder learns of requests by its beats.
             None => self.listen(until, bell),
-            Some(_) if self.direct => {
+            Some(_) if self.direct && !self.deaf => {
                 // Nobody woke it before it listened: so its owner looks once more.
                 if self.listens_anew(id) { Ok(()) } else { self.listen(until, bell) }
             }

@@ -65,9 +65,11 @@ pub(super) fn said(address: &Address, host: &Host, complaint: &Complaint) -> Err
             "{server} refuses the role {user:?} something ({text}): let the owner of database {dbname:?} run man/postgres.sql, \
              then GRANT USAGE ON SCHEMA {schema} and SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} to it"
         )),
-        "42883" | "42P01" | "42703" | "3F000" => refused(format!(
-            "{server} has not the tables or functions that are needed ({text}): use PostgreSQL 11 or later, and {FILE}"
+        "42883" | "42703" => refused(format!(
+            "{server} has not the functions or columns that are needed ({text}): use PostgreSQL 11 or later, and {FILE}"
         )),
+        // They were made a moment ago; or are being made, or dropped, right now.
+        "42P01" | "3F000" | "XX000" => later(format!("{server} has not the tables of schema {schema} ({text}): try again")),
         "53300" => later(format!("{server} has no connection left ({text}): raise its max_connections or use a pooler")),
         "53100" | "53400" => refused(format!("{server} is full ({text}): make room on its disk")),
         "53200" => later(format!("{server} is out of memory: try again in a while")),

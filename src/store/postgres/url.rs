@@ -1,6 +1,8 @@
 //! A PostgreSQL URL taken apart, as libpq does it: `postgres://user:password@host:port,host:port/dbname?key=value`. Pure.
 //! No complaint quotes a part that could be half a password.
 
+use crate::store::wire::words;
+
 /// What stands in the URL, in its order: parameters that stand in their own place first, then those behind the `?`.
 pub(super) fn parameters(text: &str) -> Result<Vec<(String, String)>, String> {
     let rest = text.split_once("://").map(|(_, rest)| rest).ok_or("a postgres URL begins with postgres://")?;
@@ -88,20 +90,8 @@ fn push(found: &mut Vec<(String, String)>, key: &str, value: String) {
     }
 }
 
-/// Undoes %xx; + stays +.
+/// Undoes %xx. Control characters end words in the protocol, and lines in files and messages.
 fn decoded(text: &str, what: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let digits = tail.get(..2).filter(|two| *first == b'%' && two.iter().all(u8::is_ascii_hexdigit));
-        let escaped = digits.and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
-        if *first == b'%' && escaped.is_none() {
-            return Err(format!("{what} in the URL has a % without two hexadecimal digits: write % as %25"));
-        }
-        bytes.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &tail[2..] } else { tail };
-    }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{what} in the URL is not UTF-8"))?;
-    // They end words in the protocol, and lines in files and messages.
+    let text = words::decoded(text, what)?.unwrap_or_default();
     if text.chars().any(char::is_control) { Err(format!("{what} in the URL holds control characters")) } else { Ok(text) }
 }
