@@ -3,17 +3,20 @@
 pub mod support;
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use support::claims::{hold, lock, ticket};
+use support::claims::{hold, lock, nothing, ticket};
 use support::postgres::Postgres as Server;
 use support::proxy::parrot;
 use support::redis::{free_port, make_authority};
 use support::verdict::{CANARY, refused, unreachable};
+use vaultlock::bell::Bell;
 use vaultlock::ledger::View;
 use vaultlock::store::postgres::{Address, Postgres, Surroundings};
 use vaultlock::store::{Error, Store, Terms};
+use vaultlock::time::Clock;
 
 fn around(url: &str, around: &Surroundings) -> Result<View, Error> {
     let terms = Terms { request: Duration::from_secs(5), max_ttl: Duration::from_secs(30) };
@@ -122,6 +125,27 @@ fn of_several_hosts_the_first_that_will_do_is_used() {
     refused(view(&format!("postgres://postgres@127.0.0.1:{hasty}/x")), "does not speak PostgreSQL's protocol");
 }
 
+/// What TLS has read ahead can't be seen by poll(2).
+fn a_wake_is_heard(url: &str) {
+    let terms = Terms { request: Duration::from_secs(5), max_ttl: Duration::from_secs(30) };
+    let open = || Postgres::open(Address::parse(url, &Surroundings::default()).unwrap(), &terms);
+    let (mut store, mut other, me, name, bell) = (open(), open(), ticket("me"), lock("woken"), Bell::new().unwrap());
+    store.take(&name, &me).unwrap();
+    let far = || Clock::Boottime.now() + Duration::from_secs(20);
+    let started = Instant::now();
+    store.wait(&name, &me.id, far(), bell.as_fd()).unwrap();
+    for _ in 0..5 {
+        let view = store.view(&name, Some(&me.id)).unwrap();
+        let wake = vaultlock::ledger::Commit { wake: vec![me.id.clone()], ..nothing(&view) };
+        other.commit(&name, &me.id, &wake).unwrap();
+        store.wait(&name, &me.id, far(), bell.as_fd()).unwrap();
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let started = Instant::now();
+    store.wait(&name, &me.id, Clock::Boottime.now() + Duration::from_millis(80), bell.as_fd()).unwrap();
+    assert!(started.elapsed() >= Duration::from_millis(80), "nobody woke it");
+}
+
 #[test]
 fn tls_is_verified_as_far_as_sslmode_says() {
     let server = Server::start();
@@ -149,6 +173,7 @@ fn tls_is_verified_as_far_as_sslmode_says() {
     view(&server.url()).unwrap();
     view(&ca("ca.pem", "verify-full")).unwrap();
     view(&ca("ca.pem", "verify-ca")).unwrap();
+    a_wake_is_heard(&ca("ca.pem", "verify-full"));
     refused(view(&ca("other.pem", "verify-full")), "unknown authority");
     refused(view(&ca("other.pem", "verify-ca")), "unknown authority");
     refused(view(&ca("other.pem", "require")), "unknown authority");
