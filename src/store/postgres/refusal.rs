@@ -11,7 +11,7 @@ use crate::store::Error;
 use crate::timing::LONGEST_REQUEST;
 
 /// Where the schema's text is, for a role that may not make it.
-const FILE: &str = "man/postgres.sql, also https://github.com/vaultlock/vaultlock/blob/main/man/postgres.sql";
+const FILE: &str = "man/postgres.sql (github.com/vaultlock/vaultlock/blob/main/man/postgres.sql)";
 
 /// The connection failed.
 pub(super) fn line(address: &Address, host: &Host, error: &io::Error, within: Duration) -> Error {
@@ -62,11 +62,11 @@ pub(super) fn said(address: &Address, host: &Host, complaint: &Complaint) -> Err
         "25006" | "0A000" if text.contains("recovery") || text.contains("read-only") => standby(address, host),
         "25006" => standby(address, host),
         "42501" => refused(format!(
-            "{server} refuses the role {user:?} something ({text}): let the owner of database {dbname:?} run man/postgres.sql, \
+            "{server} refuses the role {user:?} something ({text}): let the owner of database {dbname:?} run {FILE}, \
              then GRANT USAGE ON SCHEMA {schema} and SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} to it"
         )),
         "42883" | "42703" => refused(format!(
-            "{server} has not the functions or columns that are needed ({text}): use PostgreSQL 11 or later, and {FILE}"
+            "{server} has not the functions or columns that are needed ({text}): use PostgreSQL 11 or later, and the tables of {FILE}"
         )),
         // They were made a moment ago; or are being made, or dropped, right now.
         "42P01" | "3F000" | "XX000" => later(format!("{server} has not the tables of schema {schema} ({text}): try again")),
