@@ -6,20 +6,18 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::exit::Exit;
 
 /// Verbs and options to come; each leaves this list when it arrives.
-pub const LATER: [&str; 24] = [
+pub const LATER: [&str; 22] = [
     "acquire",
     "release",
     "check",
     "history",
     "break",
-    "fence",
     "reserve",
     "turn",
     "extend",
     "doctor",
     "--config",
     "--watch",
-    "--max-run",
     "--min-hold",
     "--reservation",
     "--keys",

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::exit::Exit;
 use crate::job::{Event as JobEvent, Verdict};
-use crate::ledger::StopReason;
+use crate::ledger::{Cycle, StopReason};
 use crate::session::{Ending, Loss, News, Standing};
 use crate::time::Tick;
 
@@ -56,9 +56,9 @@ pub enum Event {
 pub enum Order {
     /// The lease now hangs on a beat sent then.
     Arm(Tick),
-    /// Start the job, with this fence; with none it runs without the lock.
+    /// Start the job, with a fence for each lock; with none it runs without the locks.
     Start {
-        fence: Option<u64>,
+        fences: Vec<u64>,
     },
     /// To the job's whole group.
     Signal(Signal),
@@ -87,6 +87,8 @@ pub enum Saying {
     WaitOver,
     Busy(Option<Standing>),
     Lost(Reason),
+    /// The job has run for as long as it may.
+    Overtime(Duration),
     /// Let in, but frozen for so long before the start that too little of the lease was left for a job.
     TooLate(Duration),
     Trouble(String),
@@ -96,19 +98,22 @@ pub enum Saying {
     /// The lock is kept until these are gone.
     Lingers(Vec<i32>),
     Unkillable(Vec<i32>),
-    Unreleased(String),
+    /// These of the run's locks, by their place in the order.
+    Unreleased {
+        which: Vec<usize>,
+        trouble: String,
+    },
     Unavailable(String, IfUnavailable),
     Failed(String),
     Stopped(StopReason),
+    Entangled(Cycle),
 }
 
 /// Why the job was stopped.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// No renewal since this long.
-    Lapsed {
-        unrenewed: Duration,
-        trouble: String,
-    },
-    Loss(Loss),
+    Lapsed { unrenewed: Duration, trouble: String },
+    /// The lock at this place in the order is gone.
+    Loss { at: usize, loss: Loss },
 }

@@ -47,8 +47,8 @@ impl Guard {
     fn resume(&mut self, now: Tick) -> Vec<Order> {
         self.paused = false;
         let mut orders = vec![Order::Resume];
-        if let Some(fence) = self.held_back.take() {
-            orders.extend(self.granted(fence, self.sent, now));
+        if let Some(fences) = self.held_back.take() {
+            orders.extend(self.granted(fences, self.sent, now));
         }
         orders
     }
