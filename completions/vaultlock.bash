@@ -89,7 +89,7 @@ _vaultlock() {
             return 0
             ;;
         vaultlock__subcmd__run)
-            opts="-n -w -s -x -j -E -k -c -q -v -h --nb --nonblock --timeout --wait --shared --exclusive --slots --priority --aging --preempt --max-waiters --supersede --group --keep --rate --conflict-exit-code --ttl --kill-after --signal --max-run --stragglers --if-unavailable --isolate --label --command --store --quiet --verbose --help"
+            opts="-n -w -s -x -j -E -k -c -q -v -h --nb --nonblock --timeout --wait --shared --exclusive --slots --priority --aging --preempt --max-waiters --supersede --group --keep --rate --conflict-exit-code --ttl --kill-after --signal --max-run --stragglers --if-unavailable --guard --isolate --label --command --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -177,6 +177,10 @@ _vaultlock() {
                     ;;
                 --if-unavailable)
                     COMPREPLY=($(compgen -W "fail skip run" -- "${cur}"))
+                    return 0
+                    ;;
+                --guard)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --label)

@@ -54,6 +54,7 @@ kill\t'They are killed'"
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l if-unavailable -d 'What to do if the store can\'t be reached before the start' -r -f -a "fail\t'End with 125'
 skip\t'End with 0, the job was not run'
 run\t'Run the job without the lock, and say so'"
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l guard -d 'Raise FILE\'s high-water mark (see vaultlock fence) to the run\'s fence before the job starts' -r -F
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l label -d 'Shown to whoever waits, such as a CI job\'s URL [default: user@host and the command\'s name]' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s c -l command -d 'Run STRING through the shell ($SHELL, else /bin/sh) in place of COMMAND' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix:// or postgres://. Else $VAULTLOCK_STORE, else the file store of this user' -r

@@ -9,17 +9,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use crate::ledger::fence::LIMIT;
 
-/// Longer waits for earlier writers are worth a word.
-const SHORT: Duration = Duration::from_secs(1);
-/// From one look at a file that others have locked to the next, while the wait is short.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// A number of 20 digits and the end of its line.
 const LONGEST: usize = 21;
 
@@ -36,6 +30,8 @@ pub enum Verdict {
     Admitted(File),
     /// No: the mark is this high.
     Late(u64),
+    /// Not yet: who has another number is still at work. Try again.
+    Busy,
 }
 
 /// Why a mark can't be read or raised.
@@ -49,14 +45,8 @@ pub enum Error {
     Damaged(PathBuf),
 }
 
-#[derive(Clone, Copy)]
-enum Lock {
-    /// Together with others.
-    Shared,
-    Alone,
-}
-
 impl Mark {
+    /// The mark in this file.
     pub fn new(path: &Path) -> Mark {
         Mark { path: path.to_owned() }
     }
@@ -72,27 +62,30 @@ impl Mark {
         }
     }
 
-    /// Raises the mark to `fence` unless it is there or above. `waits` is called once if earlier writers take their time.
+    /// Raises the mark to `fence` unless it is there or above. Does not wait for others.
     ///
     /// # Errors
     /// The file can't be made, read, locked or written, or holds something else.
-    pub fn admit(&self, fence: u64, waits: impl Fn()) -> Result<Verdict, Error> {
+    pub fn admit(&self, fence: u64) -> Result<Verdict, Error> {
         let file = self.open(true)?;
         loop {
-            self.lock(&file, Lock::Shared, &waits)?;
-            let mark = self.number(&file)?;
-            if mark == fence {
-                return Ok(Verdict::Admitted(file));
+            // A glance that only says which lock to try: it may have fallen into the midst of a write.
+            let raises = self.number(&file).is_ok_and(|mark| mark < fence);
+            if !self.lock(&file, if raises { File::try_lock } else { File::try_lock_shared })? {
+                return Ok(Verdict::Busy);
             }
-            if mark > fence {
-                return Ok(Verdict::Late(mark));
+            match self.number(&file)? {
+                mark if mark > fence => return Ok(Verdict::Late(mark)),
+                mark if mark < fence && raises => self.raise(&file, fence)?,
+                mark if mark == fence && !raises => return Ok(Verdict::Admitted(file)),
+                // One kind of lock does not become the other in one step (flock(2)): look again.
+                _ => {}
             }
-            self.lock(&file, Lock::Alone, &waits)?;
-            if self.number(&file)? < fence {
-                self.raise(&file, fence)?;
-            }
-            // One kind of lock does not become the other in one step (flock(2)): look again.
         }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     fn open(&self, make: bool) -> Result<File, Error> {
@@ -106,27 +99,14 @@ impl Mark {
         }
     }
 
-    fn lock(&self, file: &File, how: Lock, waits: &impl Fn()) -> Result<(), Error> {
-        let failed = |error| self.failed("lock", error);
-        file.unlock().map_err(failed)?;
-        let end = Instant::now() + SHORT;
-        while Instant::now() < end {
-            let tried = match how {
-                Lock::Shared => file.try_lock_shared(),
-                Lock::Alone => file.try_lock(),
-            };
-            match tried {
-                Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) => thread::sleep(LOOK_AGAIN),
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
-            }
+    /// Whether the file could be locked in this way.
+    fn lock(&self, file: &File, how: fn(&File) -> Result<(), TryLockError>) -> Result<bool, Error> {
+        file.unlock().map_err(|error| self.failed("lock", error))?;
+        match how(file) {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(self.failed("lock", error)),
         }
-        waits();
-        match how {
-            Lock::Shared => file.lock_shared(),
-            Lock::Alone => file.lock(),
-        }
-        .map_err(failed)
     }
 
     fn number(&self, file: &File) -> Result<u64, Error> {

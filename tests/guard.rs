@@ -337,3 +337,51 @@ fn a_job_without_the_lock_has_its_limit_all_the_same() {
     assert_eq!(guard.handle(Event::Time, at(4.0)), [overtime(), Order::Stop]);
     assert_eq!(guard.wake_at(), at(6.5), "no lease shortens the grace");
 }
+
+/// A guard that has a mark raised first; let in at 0.1 on a lease sent at 0.
+fn marking() -> Guard {
+    let mut guard = guard(Stragglers::Leave).marking(true);
+    let orders = guard.handle(granted(), at(0.1));
+    assert_eq!(orders[1..], [Order::Arm(at(0.0)), Order::Mark { fence: 7 }]);
+    guard
+}
+
+#[test]
+fn the_mark_is_raised_before_the_job_starts() {
+    let mut guard = marking();
+    assert_eq!(guard.handle(Event::Marked, at(0.2)), [Order::Start { fences: vec![7] }]);
+    assert!(guard.thinks_it_runs());
+}
+
+#[test]
+fn earlier_writers_are_waited_for_as_long_as_the_lease_lasts() {
+    let mut guard = marking();
+    assert_eq!(guard.handle(Event::MarkBusy, at(0.1)), []);
+    assert_eq!(guard.wake_at(), at(0.12));
+    assert_eq!(guard.handle(Event::Time, at(0.12)), [Order::Mark { fence: 7 }]);
+    assert_eq!(guard.handle(Event::MarkBusy, at(1.2)), [Order::Say(Saying::MarkBusy)]);
+    assert_eq!(guard.handle(Event::MarkBusy, at(1.3)), [], "said once");
+    assert_eq!(guard.handle(Event::News(News::Renewed { sent: at(2.0) }), at(2.0)), []);
+    // Stop at 4.9 after the beat: too late for a job.
+    let late = [Order::Say(Saying::TooLate(Duration::from_secs(5))), Order::Leave];
+    assert_eq!(guard.handle(Event::Time, at(7.0)), late);
+    assert!(guard.handle(Event::Ended(Ending::Left), at(7.1)).contains(&Order::Finish(Verdict::Code(121))));
+    let mut guard = marking();
+    let late = [Order::Say(Saying::TooLate(Duration::from_secs(5))), Order::Leave];
+    assert_eq!(guard.handle(Event::Marked, at(5.0)), late, "raising it took its time");
+}
+
+#[test]
+fn before_the_start_a_signal_a_loss_or_a_dead_sentry_gives_the_lock_back() {
+    let loss = || Event::News(News::Lost { at: 0, loss: Loss::Swept });
+    for (event, code) in [(signal(Signal::SIGTERM), Verdict::Signal(15)), (Event::Job(Job::SentryDied), Verdict::Code(125))] {
+        let mut guard = marking();
+        assert_eq!(guard.handle(event, at(0.2)), [Order::Leave]);
+        assert_eq!(guard.handle(Event::Marked, at(0.3)), [], "nothing starts any more");
+        assert!(guard.handle(Event::Ended(Ending::Left), at(0.3)).contains(&Order::Finish(code)));
+    }
+    let mut guard = marking();
+    let said = guard.handle(loss(), at(0.2));
+    assert!(matches!(said[..], [Order::Say(Saying::LostUnstarted(_)), Order::Leave]), "{said:?}");
+    assert!(guard.handle(Event::Ended(Ending::Left), at(0.3)).contains(&Order::Finish(Verdict::Code(121))));
+}

@@ -101,6 +101,9 @@ pub struct Run {
     /// What to do if the store can't be reached before the start
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = IfUnavailable::Fail)]
     pub if_unavailable: IfUnavailable,
+    /// Raise FILE's high-water mark (see vaultlock fence) to the run's fence before the job starts
+    #[arg(long, value_name = "FILE")]
+    pub guard: Option<PathBuf>,
     /// Run the job in a PID namespace of its own: nothing it starts can outlive it
     #[arg(long)]
     pub isolate: bool,
@@ -131,6 +134,7 @@ impl Run {
             max_run: None,
             stragglers: Stragglers::Leave,
             if_unavailable: IfUnavailable::Fail,
+            guard: None,
             isolate: false,
             label: None,
             command: None,
@@ -190,7 +194,7 @@ Exit codes:
   64              wrong words, or the lock is already held by an enclosing run
   75              busy (-E changes it)
   76              superseded by a newer run of its group
-  77              only of vaultlock fence: the number is below the high-water mark
+  77              the fencing number is below the high-water mark of FILE (fence, --guard)
   121             the lease was lost and the job was stopped
   124             the job ran for longer than --max-run
   125             vaultlock itself failed: the store is unreachable, refuses or is damaged

@@ -12,6 +12,7 @@ use super::args::{self, Global};
 use super::names;
 use crate::exit::Exit;
 use crate::ledger::{Id, Level, Mode, Ticket, Who, codec};
+use crate::mark::Mark;
 use crate::name::Name;
 use crate::run::Plan;
 use crate::run::console::{Console, Verbosity};
@@ -44,6 +45,9 @@ pub struct Resolved {
 /// The code to end with, and why.
 pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result<Resolved, Refusal> {
     let locks = names::in_order(typed)?;
+    if typed.guard.is_some() {
+        refuse_unguarded(typed, locks.len()).map_err(|error| (Exit::Usage, error))?;
+    }
     let (program, args) = command(typed, words).map_err(|error| (Exit::Usage, error))?;
     let location = locate(global)?;
     let ttl = typed.ttl.unwrap_or(DEFAULT_TTL.min(location.max_ttl()));
@@ -88,6 +92,7 @@ pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result
             wait,
             conflict: typed.conflict_exit_code,
             stop_signal: typed.signal,
+            mark: typed.guard.as_deref().map(Mark::new),
             // As timeout(1) has it: 0 is no limit.
             max_run: typed.max_run.filter(|max_run| !max_run.is_zero()),
             stragglers: match typed.stragglers {
@@ -178,6 +183,19 @@ fn enclosing(locks: &[Name], fingerprint: &str) -> Result<String, Refusal> {
         }
     }
     Ok(chain)
+}
+
+/// A mark is raised to the fence of one lock, and a run without a lock has none.
+fn refuse_unguarded(typed: &args::Run, locks: usize) -> anyhow::Result<()> {
+    if locks > 1 {
+        bail!(
+            "--guard is for one lock: guard each resource with `vaultlock fence` and the number of its lock in $VAULTLOCK_FENCES"
+        );
+    }
+    if typed.if_unavailable == args::IfUnavailable::Run {
+        bail!("--guard needs a fence, and a run without the lock has none: use --if-unavailable fail or skip");
+    }
+    Ok(())
 }
 
 /// What the enclosing runs hold in this store, as far as it is well told: the innermost.

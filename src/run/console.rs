@@ -71,7 +71,12 @@ impl Console {
                 "{}: the job is done, but the lock could not be given back; it comes free by itself, on a server when its lease ends: {trouble}",
                 self.named(&which)
             )),
-            Saying::Lost(reason) => self.lost(reason),
+            Saying::Lost(reason) => self.lost(reason, "stopping the job"),
+            Saying::LostUnstarted(reason) => self.lost(reason, "the job was not started"),
+            Saying::MarkBusy => self.note(&format!(
+                "{}: waiting until a command that was fenced with another number is done with the file of --guard",
+                self.lock
+            )),
             Saying::Overtime(max_run) => {
                 self.error(&format!("{}: the job has run for {} (--max-run); stopping it", self.lock, span(max_run)));
             }
@@ -177,12 +182,12 @@ impl Console {
         )
     }
 
-    fn lost(&mut self, reason: Reason) {
+    fn lost(&mut self, reason: Reason, then: &str) {
         let lock = match &reason {
             Reason::Loss { at, .. } if self.locks.len() > 1 => format!("{} (of {})", self.locks[*at], self.lock),
             _ => self.lock.clone(),
         };
-        self.error(&format!("lost {lock}: {}; stopping the job", self.reason(reason)));
+        self.error(&format!("lost {lock}: {}; {then}", self.reason(reason)));
     }
 
     fn reason(&self, reason: Reason) -> String {

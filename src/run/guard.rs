@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::ladder::Limit;
+use super::marking::Marking;
 use super::orders::{Event, IfUnavailable, Order, Reason, Saying, Stragglers};
 use crate::exit::Exit;
 use crate::job::{End, Event as JobEvent, Verdict};
@@ -31,6 +32,8 @@ pub struct Guard {
     pub(super) sent: Tick,
     pub(super) trouble: String,
     pub(super) limit: Limit,
+    /// A high-water mark is raised before the job starts.
+    pub(super) marks: bool,
     /// INT and TERM seen: the second one ends the patience.
     pub(super) urged: u32,
     pub(super) verdict: Option<Verdict>,
@@ -50,6 +53,8 @@ pub(super) enum State {
     Withdrawing {
         until: Tick,
     },
+    /// In; a high-water mark is to be raised before the job starts.
+    Marking(Marking),
     Running {
         stopped: bool,
     },
@@ -83,6 +88,7 @@ impl Guard {
             sent: Tick(0),
             trouble: String::new(),
             limit: Limit::default(),
+            marks: false,
             urged: 0,
             verdict: None,
             lost: false,
@@ -94,6 +100,7 @@ impl Guard {
     pub fn wake_at(&self) -> Tick {
         match self.state {
             State::Running { .. } | State::Lingering => self.lapses_at(Timing::stop_at).min(self.limit.ends_at()),
+            State::Marking(ref marking) => marking.again_at.min(self.lapses_at(Timing::stop_at)),
             State::Withdrawing { until } => until,
             State::Stopping { kill_at } => kill_at.min(self.lapses_at(Timing::kill_at)),
             State::Killing { again_at } => again_at,
@@ -113,6 +120,8 @@ impl Guard {
             Event::SentryStopped => self.lapse(now),
             Event::News(news) => self.news(news, now),
             Event::Ended(ending) => self.session_ended(ending, now),
+            Event::Marked => self.marked(now),
+            Event::MarkBusy => self.mark_busy(now),
             Event::NotStarted(exit) => self.release(Verdict::Code(exit.code())),
             Event::Job(JobEvent::Signal(signal)) => self.signal(signal, now),
             Event::Blind | Event::Job(JobEvent::SentryDied) => self.sentry_died(now),
@@ -130,6 +139,7 @@ impl Guard {
             return Vec::new();
         }
         match self.state {
+            State::Marking(_) => self.mark_again(now),
             State::Running { .. } | State::Lingering if now < self.lapses_at(Timing::stop_at) => self.overtime(now),
             State::Running { .. } | State::Lingering => self.lapse(now),
             State::Stopping { .. } | State::Killing { .. } => self.kill(now),
@@ -148,6 +158,7 @@ impl Guard {
                 Vec::new()
             }
             News::Lost { at, loss } if self.has_job() => self.stop(Reason::Loss { at, loss }, now),
+            News::Lost { at, loss } if matches!(self.state, State::Marking(_)) => self.lost_unstarted(Reason::Loss { at, loss }),
             News::Lost { .. } => Vec::new(),
             News::Trouble(text) => {
                 self.trouble = text.clone();
@@ -169,11 +180,11 @@ impl Guard {
                 Vec::new()
             }
             State::Waiting if now >= self.timing.stop_at(self.sent) && !mutant::on(Mutant::NoRecheck) => {
-                let mut orders = vec![Order::Say(Saying::WaitOver), Order::Say(Saying::TooLate(now.since(self.sent)))];
-                orders.extend(self.release(Verdict::Code(Exit::Lost.code())));
+                let mut orders = vec![Order::Say(Saying::WaitOver)];
+                orders.extend(self.too_late(now));
                 orders
             }
-            State::Waiting => vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), self.start(fences, now)],
+            State::Waiting => vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), self.mark_or_start(fences, now)],
             _ => Vec::new(),
         }
     }
@@ -231,6 +242,7 @@ impl Guard {
                 self.state = State::Withdrawing { until: now + WITHDRAWAL };
                 vec![Order::Leave]
             }
+            State::Marking(_) => self.release_now(),
             State::Running { .. } | State::Stopping { .. } | State::Lingering => self.kill(now),
             State::Killing { .. } | State::Releasing | State::Finished => Vec::new(),
         }
@@ -274,7 +286,7 @@ impl Guard {
         }
     }
 
-    fn release(&mut self, verdict: Verdict) -> Vec<Order> {
+    pub(super) fn release(&mut self, verdict: Verdict) -> Vec<Order> {
         self.verdict.get_or_insert(verdict);
         self.release_now()
     }

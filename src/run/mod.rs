@@ -7,6 +7,7 @@ pub mod console;
 pub mod guard;
 mod heartbeat;
 mod ladder;
+mod marking;
 pub mod orders;
 mod signalled;
 
@@ -15,11 +16,13 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use nix::sys::signal::Signal;
 
 use crate::exit::Exit;
 use crate::job::{self, Command, Deadline, SpawnError, Verdict, Worker};
 use crate::ledger::{Ticket, Watched};
+use crate::mark::{self, Mark};
 use crate::name::Name;
 use crate::session::{Bundle, Claim, Ending, Notes, Order as SessionOrder, Session, Turn};
 use crate::store::Store;
@@ -53,6 +56,8 @@ pub struct Plan {
     pub stop_signal: Signal,
     /// How long the job may run; `None` for ever.
     pub max_run: Option<Duration>,
+    /// Raised before the job starts.
+    pub mark: Option<Mark>,
     pub stragglers: Stragglers,
     pub if_unavailable: IfUnavailable,
     pub program: OsString,
@@ -71,10 +76,13 @@ pub struct Plan {
 /// The store refuses before anything was started, or the process can't be split.
 pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Vec<Notes>, console: Console) -> anyhow::Result<Exit> {
     let kind = store.kind();
+    // A mark that is higher than the lock's fences makes the next one jump above it.
+    let above = plan.mark.as_ref().map_or(Ok(0), Mark::read)?;
     let signals = job::hold_signals();
     store.prepare(&plan.locks[0], &plan.tickets[0])?;
-    let mut heartbeat = Heartbeat::new(begin(&plan, store, notes)?, plan.timing.request)?;
+    let mut heartbeat = Heartbeat::new(begin(&plan, store, notes, above)?, plan.timing.request)?;
     let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict).within(plan.max_run);
+    let guard = guard.marking(plan.mark.is_some());
     if let Some(ending) = heartbeat.turn_early() {
         return Ok(end_early(ending, guard, console, kind.clock.now()));
     }
@@ -98,7 +106,7 @@ fn end_early(ending: Ending, mut guard: Guard, mut console: Console, now: Tick) 
     exit
 }
 
-fn begin(plan: &Plan, store: Box<dyn Store>, mut notes: Vec<Notes>) -> io::Result<Session> {
+fn begin(plan: &Plan, store: Box<dyn Store>, mut notes: Vec<Notes>, above: u64) -> io::Result<Session> {
     let kind = store.kind();
     let now = kind.clock.now();
     let patience = plan.wait.map_or(Tick::NEVER, |wait| now + wait);
@@ -106,7 +114,7 @@ fn begin(plan: &Plan, store: Box<dyn Store>, mut notes: Vec<Notes>) -> io::Resul
     let recalls = !kind.knows_the_dead() || plan.wait == Some(Duration::ZERO);
     let claim = |(ticket, notes): (&Ticket, &mut Notes)| {
         let watched = if recalls { notes.watched(now) } else { Watched::default() };
-        Claim::new(ticket.clone(), plan.timing, kind, patience, notes.fence(), watched)
+        Claim::new(ticket.clone(), plan.timing, kind, patience, notes.fence().max(above), watched)
     };
     let claims = plan.tickets.iter().zip(&mut notes).map(claim).collect();
     Session::new(plan.locks.clone(), Bundle::new(claims), store, notes)
@@ -207,6 +215,7 @@ impl Loop {
     fn carry_out(&mut self, order: Order) -> Done {
         match order {
             Order::Arm(sent) => self.deadline.renew(sent),
+            Order::Mark { fence } => return Done::Then(self.raise(fence)),
             Order::Start { fences } => {
                 if let Err(exit) = self.start(&fences) {
                     return Done::Then(Event::NotStarted(exit));
@@ -228,6 +237,24 @@ impl Loop {
             Order::Finish(verdict) => return Done::Finished(verdict),
         }
         Done::Nothing
+    }
+
+    fn raise(&mut self, fence: u64) -> Event {
+        let Some(mark) = &self.plan.mark else { return Event::Marked };
+        let (exit, error) = match mark.admit(fence) {
+            Ok(mark::Verdict::Admitted(_)) => return Event::Marked,
+            Ok(mark::Verdict::Busy) => return Event::MarkBusy,
+            Ok(mark::Verdict::Late(above)) => {
+                let file = mark.path().display();
+                (
+                    Exit::Late,
+                    anyhow!("{file} was raised to {above}, above this run's fence {fence}: give each lock a file of its own"),
+                )
+            }
+            Err(error) => (Exit::Failed, error.into()),
+        };
+        self.console.error(&format!("{error:#}; the job was not started"));
+        Event::NotStarted(exit)
     }
 
     fn start(&mut self, fences: &[u64]) -> Result<(), Exit> {

@@ -37,6 +37,10 @@ pub enum Event {
     Ended(Ending),
     /// The job could not be started, and this is the code to end with.
     NotStarted(Exit),
+    /// The high-water mark is raised.
+    Marked,
+    /// Earlier writers are not done with the file of `--guard`.
+    MarkBusy,
     /// Every process of the job is gone, or these are still there.
     Killed(Result<(), Vec<i32>>),
     /// The job left these behind.
@@ -56,6 +60,11 @@ pub enum Event {
 pub enum Order {
     /// The lease now hangs on a beat sent then.
     Arm(Tick),
+    /// Raise the high-water mark of `--guard` to this; answer with [`Event::Marked`], [`Event::MarkBusy`] or
+    /// [`Event::NotStarted`].
+    Mark {
+        fence: u64,
+    },
     /// Start the job, with a fence for each lock; with none it runs without the locks.
     Start {
         fences: Vec<u64>,
@@ -87,6 +96,10 @@ pub enum Saying {
     WaitOver,
     Busy(Option<Standing>),
     Lost(Reason),
+    /// The same before there was a job.
+    LostUnstarted(Reason),
+    /// The job waits until earlier writers are done with the file of `--guard`.
+    MarkBusy,
     /// The job has run for as long as it may.
     Overtime(Duration),
     /// Let in, but frozen for so long before the start that too little of the lease was left for a job.

@@ -8,7 +8,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::running::comm;
-use crate::vault::{Vault, send, wait_for};
+use crate::vault::{Running, Vault, send, wait_for};
 
 /// `vaultlock fence $F/mark FENCE -- sh -c SCRIPT`, to its end: its code and what it said.
 fn fence(vault: &Vault, fence: &str, script: &str) -> (i32, String) {
@@ -138,4 +138,69 @@ fn of_two_hundred_frozen_writers_that_thaw_none_writes() {
     wait_for("all to have tried", || vault.text("codes").lines().count() == FROZEN);
     assert!(vault.text("codes").lines().all(|code| code == "77"), "{}", vault.text("codes"));
     assert_eq!(vault.text("log"), written, "none of {FROZEN} stale writes was accepted");
+}
+
+/// `vaultlock run --guard $F/mark NAME -- sh -c SCRIPT`, left running.
+fn guarded(vault: &Vault, name: &str, script: &str) -> Running {
+    vault.spawn(&["--guard", vault.file("mark").to_str().unwrap()], name, &["sh", "-c", script])
+}
+
+#[test]
+fn a_guarded_run_raises_the_mark_before_its_job_starts_and_jumps_above_a_higher_one() {
+    let vault = Vault::new();
+    assert_eq!(guarded(&vault, "x", "cat $F/mark > $F/seen; echo $VAULTLOCK_FENCE > $F/first").end().code, 0);
+    let number = |name: &str| -> u64 { vault.text(name).trim().parse().unwrap() };
+    assert_eq!(number("seen"), number("first"));
+    let (ended, _) = fence(&vault, &(number("first") - 1).to_string(), "echo > $F/ran");
+    assert_eq!(ended, 77);
+    // As another store, or a wiped one, would have left it.
+    let higher = number("first") + 40 * 24 * 3600 * 1000;
+    vault.write("mark", &format!("{higher}\n"));
+    assert_eq!(guarded(&vault, "x", "echo $VAULTLOCK_FENCE > $F/second").end().code, 0);
+    assert_eq!((number("second"), number("mark")), (higher + 1, higher + 1));
+    vault.write("mark", "nonsense");
+    let done = guarded(&vault, "x", "echo > $F/ran").end();
+    assert_eq!(done.code, 125, "{done:?}");
+    assert!(done.err.contains("holds no fencing number") && !vault.file("ran").exists(), "{done:?}");
+    assert_eq!(vault.run(&["-n"], "x", &["true"]).code, 0);
+}
+
+#[test]
+fn a_guarded_run_waits_for_earlier_writes_and_gives_the_lock_back_if_it_is_told_to_end() {
+    let vault = Vault::new();
+    let mark = vault.file("mark");
+    let slow = vault.start(vault.command(&["fence", mark.to_str().unwrap(), "5", "--", "sh", "-c", "echo > $F/began; sleep 60"]));
+    vault.told_any("began");
+    let impatient = guarded(&vault, "x", "echo > $F/ran");
+    wait_for("a word on the wait", || impatient.err().contains("the file of --guard"));
+    let busy = vault.run(&["-n"], "x", &["true"]);
+    assert_eq!(busy.code, 75, "it holds the lock meanwhile: {busy:?}");
+    impatient.send(Signal::SIGTERM);
+    assert_eq!(impatient.end().code, 143);
+    let patient = guarded(&vault, "x", "echo > $F/done");
+    wait_for("it to be let in", || vault.status("x")["holders"] != serde_json::json!([]));
+    assert!(!vault.file("done").exists());
+    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(slow.sentry()), Signal::SIGKILL).unwrap();
+    assert_eq!(patient.end().code, 0);
+    assert!(vault.file("done").exists() && !vault.file("ran").exists());
+}
+
+#[test]
+fn a_mark_that_another_lock_raised_meanwhile_refuses_the_job() {
+    let vault = Vault::new();
+    let holder = vault.hold(&[], "x");
+    let waiter = guarded(&vault, "x", "echo > $F/ran");
+    vault.wait_for_waiting("x", 1);
+    vault.write("mark", "8000000000000\n");
+    vault.let_go("x");
+    assert_eq!(holder.end().code, 0);
+    let done = waiter.end();
+    assert_eq!(done.code, 77, "{done:?}");
+    assert!(done.err.contains("give each lock a file of its own") && !vault.file("ran").exists(), "{done:?}");
+    for words in [
+        &["run", "--guard", "m", "x", "y", "--", "true"][..],
+        &["run", "--guard", "m", "--if-unavailable", "run", "x", "--", "true"],
+    ] {
+        assert_eq!(vault.say(words).code, 64, "{words:?}");
+    }
 }

@@ -21,7 +21,6 @@ fn what_comes_in_a_later_version_is_refused_by_name() {
         "--reservation",
         "--keys",
         "--key-window",
-        "--guard",
         "--metrics-file",
         "--on-lost",
         "--on-wait",

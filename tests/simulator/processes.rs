@@ -50,6 +50,7 @@ impl Caller {
                     assert_eq!(fences.len(), self.locks.len(), "nobody here asked to run without the locks");
                     out.tell(way, self.number, What::Worker(ToWorker::Launch(fences)));
                 }
+                Order::Mark { .. } => unreachable!("nobody here asked for a high-water mark"),
                 Order::Signal(_) => self.ask_job_to_end(out),
                 Order::Stop => self.stop_job(out),
                 Order::Kill => self.kill_tree(out),
