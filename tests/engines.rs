@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use straight::{a_plain_lock_is_entered_in_one_step, of_many_who_go_straight_in_one_is_in, what_is_not_plain_is_only_taken};
 use support::claims::{done, enter, hold, lock, nothing, ticket};
+use support::postgres::Postgres as Database;
 use support::redis::Server;
 use support::until;
 use vaultlock::bell::Bell;
 use vaultlock::ledger::{Guard, Id, Life, commit, view::FIRST};
 use vaultlock::store::file::FileStore;
 use vaultlock::store::memory::MemoryServer;
+use vaultlock::store::postgres::{Address as DatabaseAddress, Postgres, Surroundings};
 use vaultlock::store::redis::{Address, Redis};
 use vaultlock::store::{Beat, Outcome, Store, Terms};
 
@@ -45,6 +47,13 @@ impl Place for Server {
     }
 }
 
+impl Place for Database {
+    fn open(&self) -> Box<dyn Store> {
+        let url = format!("{}?fresh=true", self.url());
+        Box::new(Postgres::open(DatabaseAddress::parse(&url, &Surroundings::default()).unwrap(), &TERMS))
+    }
+}
+
 /// Every test below, once for each engine.
 macro_rules! suite {
     ($($test:ident)*) => {
@@ -52,6 +61,7 @@ macro_rules! suite {
         mod memory { $(#[test] fn $test() {
             super::$test(&super::MemoryServer::new(super::TERMS.max_ttl, std::time::Duration::from_secs(3600)));
         })* }
+        mod postgres { $(#[test] fn $test() { super::$test(&super::Database::start()); })* }
         mod redis { $(#[test] fn $test() { super::$test(&super::Server::start()); })* }
     };
 }

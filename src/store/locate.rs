@@ -10,13 +10,14 @@ use thiserror::Error;
 use url::Url;
 
 use super::file::{FileStore, default_dir};
+use super::postgres::{self, Postgres, Surroundings};
 use super::redis::{Address, Redis};
 use super::{Store, Terms};
 use crate::time::Clock;
 use crate::timing::{DEFAULT_TTL, LONGEST_TTL, SHORTEST_TTL};
 
 /// Engines that the product promises and this version does not have yet.
-const LATER: [&str; 7] = ["postgres", "postgresql", "etcd", "etcds", "zk", "zookeeper", "redis+sentinel"];
+const LATER: [&str; 5] = ["etcd", "etcds", "zk", "zookeeper", "redis+sentinel"];
 
 /// Where a store is, read and checked, but not touched.
 #[derive(Clone, Debug)]
@@ -36,6 +37,7 @@ enum Engine {
         default: bool,
     },
     Redis(Address),
+    Postgres(Box<postgres::Address>),
 }
 
 /// Why a text is not a store's URL. It never quotes a password.
@@ -55,6 +57,9 @@ impl Location {
         if !text.contains("://") {
             return Ok(Location::new(file(Path::new(text))?, DEFAULT_TTL, false));
         }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Location::of_postgres(text, &Surroundings::here());
+        }
         let url = Url::parse(text).map_err(|error| bad(format!("the store's URL can't be read: {error}")))?;
         let password_in_url = url.password().is_some() || url.query_pairs().any(|(key, _)| key == "pass");
         let (url, max_ttl) = take_max_ttl(url)?;
@@ -68,11 +73,19 @@ impl Location {
             scheme if LATER.contains(&scheme) => return Err(later(scheme)),
             scheme => {
                 return Err(bad(format!(
-                    "there is no engine {scheme}://: use file:///dir, redis://, rediss:// or redis+unix://"
+                    "there is no engine {scheme}://: use file:///dir, redis://, rediss://, redis+unix:// or postgres://"
                 )));
             }
         };
         Ok(Location::new(engine, max_ttl, password_in_url))
+    }
+
+    /// Its URL names several hosts and leaves out what libpq's users set around it, so no other reads it.
+    fn of_postgres(text: &str, around: &Surroundings) -> Result<Location, BadUrl> {
+        let address = postgres::Address::parse(text, around).map_err(BadUrl)?;
+        let max_ttl = address.max_ttl().map_or(Ok(DEFAULT_TTL), max_ttl_in_range)?;
+        let password_in_url = address.password_in_url();
+        Ok(Location::new(Engine::Postgres(Box::new(address)), max_ttl, password_in_url))
     }
 
     /// The file store where nothing was said.
@@ -93,6 +106,7 @@ impl Location {
         match &self.engine {
             Engine::File { dir, .. } => Box::new(FileStore::new(dir, self.max_ttl).known_as(self.real.get())),
             Engine::Redis(address) => Box::new(Redis::open(address.clone(), &Terms { request, max_ttl: self.max_ttl })),
+            Engine::Postgres(address) => Box::new(Postgres::open((**address).clone(), &Terms { request, max_ttl: self.max_ttl })),
         }
     }
 
@@ -110,7 +124,7 @@ impl Location {
     pub fn clock(&self) -> Clock {
         match self.engine {
             Engine::File { .. } => Clock::Monotonic,
-            Engine::Redis(_) => Clock::Boottime,
+            Engine::Redis(_) | Engine::Postgres(_) => Clock::Boottime,
         }
     }
 
@@ -119,6 +133,7 @@ impl Location {
         match &self.engine {
             Engine::File { dir, .. } => format!("the file store {}", dir.display()),
             Engine::Redis(address) => address.display(),
+            Engine::Postgres(address) => address.display(),
         }
     }
 
@@ -127,6 +142,7 @@ impl Location {
         let identity = match &self.engine {
             Engine::File { dir, .. } => format!("file {}", self.real.get_or_init(|| resolved(dir)).display()),
             Engine::Redis(address) => address.identity(),
+            Engine::Postgres(address) => address.identity(),
         };
         Sha256::digest(identity.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -141,7 +157,7 @@ impl Location {
         match &self.engine {
             Engine::File { dir, default: false } => Some(dir.join("notes")),
             Engine::File { default: true, .. } => state().map(|state| state.join("notes/local")),
-            Engine::Redis(_) => state().map(|state| state.join("notes").join(self.fingerprint())),
+            Engine::Redis(_) | Engine::Postgres(_) => state().map(|state| state.join("notes").join(self.fingerprint())),
         }
     }
 
@@ -150,6 +166,7 @@ impl Location {
         let mut url = match &self.engine {
             Engine::File { dir, .. } => format!("file://{}", percent_encoded(dir)),
             Engine::Redis(address) => address.without_secrets(),
+            Engine::Postgres(address) => address.without_secrets(),
         };
         if self.max_ttl != DEFAULT_TTL {
             url.push(if url.contains('?') { '&' } else { '?' });
@@ -163,6 +180,7 @@ impl Location {
         match &self.engine {
             Engine::File { .. } => false,
             Engine::Redis(address) => address.has_secret(),
+            Engine::Postgres(address) => address.has_secret(),
         }
     }
 }
@@ -197,22 +215,25 @@ fn take_max_ttl(mut url: Url) -> Result<(Url, Duration), BadUrl> {
     let mut rest = Vec::new();
     for (key, value) in url.query_pairs() {
         if key == "max_ttl" {
-            let parsed = crate::duration::parse(&value).map_err(|error| bad(format!("max_ttl in the store's URL: {error}")))?;
-            max_ttl = Some(parsed);
+            max_ttl = Some(max_ttl_in_range(&value)?);
         } else {
             rest.push((key.into_owned(), value.into_owned()));
         }
-    }
-    let max_ttl = max_ttl.unwrap_or(DEFAULT_TTL);
-    if !(SHORTEST_TTL..=LONGEST_TTL).contains(&max_ttl) {
-        let (shortest, longest) = (humantime::format_duration(SHORTEST_TTL), humantime::format_duration(LONGEST_TTL));
-        return Err(bad(format!("max_ttl in the store's URL must be from {shortest} to {longest}")));
     }
     url.set_query(None);
     if !rest.is_empty() {
         url.query_pairs_mut().extend_pairs(rest);
     }
-    Ok((url, max_ttl))
+    Ok((url, max_ttl.unwrap_or(DEFAULT_TTL)))
+}
+
+fn max_ttl_in_range(text: &str) -> Result<Duration, BadUrl> {
+    let max_ttl = crate::duration::parse(text).map_err(|error| bad(format!("max_ttl in the store's URL: {error}")))?;
+    if (SHORTEST_TTL..=LONGEST_TTL).contains(&max_ttl) {
+        return Ok(max_ttl);
+    }
+    let (shortest, longest) = (humantime::format_duration(SHORTEST_TTL), humantime::format_duration(LONGEST_TTL));
+    Err(bad(format!("max_ttl in the store's URL must be from {shortest} to {longest}")))
 }
 
 fn percent_encoded(dir: &Path) -> String {
@@ -223,7 +244,9 @@ fn percent_encoded(dir: &Path) -> String {
 }
 
 fn later(scheme: &str) -> BadUrl {
-    bad(format!("the engine {scheme}:// is not in this version yet: use file:///dir, redis://, rediss:// or redis+unix://"))
+    bad(format!(
+        "the engine {scheme}:// is not in this version yet: use file:///dir, redis://, rediss://, redis+unix:// or postgres://"
+    ))
 }
 
 fn bad(text: impl Into<String>) -> BadUrl {
@@ -255,7 +278,7 @@ mod tests {
             ("file:///dir?max_ttl=0", "max_ttl"),
             ("file:///dir?max_ttl=nonsense", "not a duration"),
             ("file:///dir?max_ttl=25h", "max_ttl"),
-            ("postgres://db", "not in this version"),
+            ("etcd://db", "not in this version"),
             ("redis+cluster://a,b", "not in this version"),
             ("gopher://hole", "no engine gopher"),
             ("redis://:secret@h:99999", "port"),

@@ -3,7 +3,9 @@
 pub mod file;
 pub mod locate;
 pub mod memory;
+pub mod postgres;
 pub mod redis;
+mod wire;
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;

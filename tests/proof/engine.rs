@@ -15,6 +15,7 @@ use crate::dice::Dice;
 use crate::log::{Kind, Whom};
 use crate::support::disk::Disk;
 use crate::support::etcd::Etcd;
+use crate::support::postgres::Postgres;
 use crate::support::proxy::{Proxy, Way};
 use crate::support::redis::Server;
 use crate::support::skew::Skew;
@@ -30,6 +31,7 @@ const DISK_KIB: u32 = 4096;
 pub enum Store {
     File,
     Redis,
+    Postgres,
     /// A folder of files for flock(1).
     #[value(skip)]
     Flock,
@@ -47,6 +49,7 @@ impl Store {
         match self {
             Store::File => "file store",
             Store::Redis => "redis",
+            Store::Postgres => "postgres",
             Store::Flock => "flock",
             Store::Etcd => "etcd",
         }
@@ -71,6 +74,7 @@ pub struct Engine {
 enum Place {
     File { dir: PathBuf, disk: Option<Disk> },
     Redis { server: Box<Server>, clock: Skew, lines: Vec<Proxy> },
+    Postgres { server: Box<Postgres>, clock: Skew, lines: Vec<Proxy> },
     Flock { dir: PathBuf },
     Etcd { server: Box<Etcd>, lines: Vec<Proxy> },
 }
@@ -88,6 +92,11 @@ impl Engine {
                 let clock = Skew::zero();
                 let server = Server::by(&clock, &["--appendonly", "yes", "--appendfsync", "always"]);
                 Place::Redis { lines: lines(server.port, callers), server: Box::new(server), clock }
+            }
+            Store::Postgres => {
+                let clock = Skew::zero();
+                let server = Postgres::by(&clock, &["max_connections=200"]);
+                Place::Postgres { lines: lines(server.port, callers), server: Box::new(server), clock }
             }
             Store::Flock => {
                 let dir = dir.join("flock");
@@ -107,6 +116,10 @@ impl Engine {
         match &self.place {
             Place::File { dir, .. } => format!("file://{}", dir.display()),
             Place::Redis { lines, .. } => format!("{}?max_ttl={}s", lines[caller].url(), self.max_ttl().as_secs()),
+            Place::Postgres { lines, .. } => {
+                let port = lines[caller].port;
+                format!("postgres://postgres@127.0.0.1:{port}/postgres?max_ttl={}s", self.max_ttl().as_secs())
+            }
             Place::Flock { dir } => dir.display().to_string(),
             Place::Etcd { lines, .. } => format!("127.0.0.1:{}", lines[caller].port),
         }
@@ -125,7 +138,7 @@ impl Engine {
     pub fn rules(&self) -> Rules {
         match &self.place {
             Place::File { .. } => Rules::file(),
-            Place::Redis { .. } => Rules::redis(self.max_ttl()),
+            Place::Redis { .. } | Place::Postgres { .. } => Rules::redis(self.max_ttl()),
             Place::Flock { .. } => Rules::peer(false),
             Place::Etcd { .. } => Rules::peer(true),
         }
@@ -133,7 +146,7 @@ impl Engine {
 
     /// Whether the runs have vaultlock's processes.
     pub fn is_vaultlocks(&self) -> bool {
-        matches!(self.place, Place::File { .. } | Place::Redis { .. })
+        matches!(self.place, Place::File { .. } | Place::Redis { .. } | Place::Postgres { .. })
     }
 
     /// Ttls to choose from, in milliseconds.
@@ -141,12 +154,12 @@ impl Engine {
         match &self.place {
             // etcd knows whole seconds, and no less than two.
             _ if self.scope == Scope::Common => &[2000, 3000],
-            Place::Redis { .. } => &[1000, 1500, 2000],
+            Place::Redis { .. } | Place::Postgres { .. } => &[1000, 1500, 2000],
             _ => &[1000, 1500, 2000, 3000],
         }
     }
 
-    /// The longest lease of a Redis store; how long a server that may have forgotten lets nobody in hangs on it.
+    /// The longest lease of a store on a server; how long a server that may have forgotten lets nobody in hangs on it.
     fn max_ttl(&self) -> Duration {
         Duration::from_secs(if self.scope == Scope::Common { 3 } else { 2 })
     }
@@ -160,14 +173,14 @@ impl Engine {
     pub fn deeds(&self) -> Vec<Deed> {
         let common = match &self.place {
             Place::File { .. } => TO_RUNS.to_vec(),
-            Place::Redis { .. } => [&TO_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
+            Place::Redis { .. } | Place::Postgres { .. } => [&TO_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
             Place::Flock { .. } => TO_PEERS_RUNS.to_vec(),
             Place::Etcd { .. } => [&TO_PEERS_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
         };
         let more: Vec<Deed> = match &self.place {
             _ if self.scope == Scope::Common => Vec::new(),
             Place::File { disk: Some(_), .. } => [&TO_CALLERS[..], &TO_DISK].concat(),
-            Place::Redis { .. } => [&TO_CALLERS[..], &TO_CLOCK, &TO_MEMORY].concat(),
+            Place::Redis { .. } | Place::Postgres { .. } => [&TO_CALLERS[..], &TO_CLOCK, &TO_MEMORY].concat(),
             _ => TO_CALLERS.to_vec(),
         };
         [common, more].concat()
@@ -178,15 +191,20 @@ impl Engine {
         let minutes = if dice.percent(50) { JUMP_MINUTES } else { -JUMP_MINUTES };
         match (deed.kind, deed.whom, &mut self.place) {
             (Kind::Skew, Whom::Callers, _) => self.clock.as_ref().expect("there is such a deed").set(minutes),
-            (Kind::Jump, Whom::Clock, Place::Redis { clock, .. }) => clock.set(minutes),
+            (Kind::Jump, Whom::Clock, Place::Redis { clock, .. } | Place::Postgres { clock, .. }) => clock.set(minutes),
             (Kind::Fill, Whom::Disk, Place::File { disk: Some(disk), .. }) if dice.percent(50) => disk.fill(),
             (Kind::Fill, Whom::Disk, Place::File { disk: Some(disk), .. }) => disk.fill_with_names(),
             (Kind::Flush, Whom::Server, Place::Redis { server, .. }) => drop(server.tell(&["FLUSHALL"])),
             (Kind::Restart | Kind::Wipe, Whom::Server, Place::Redis { server, .. }) => server.kill(),
             (Kind::Freeze, Whom::Server, Place::Redis { server, .. }) => server.freeze(),
+            (Kind::Flush, Whom::Server, Place::Postgres { server, .. }) => server.forget(),
+            (Kind::Restart | Kind::Wipe, Whom::Server, Place::Postgres { server, .. }) => server.kill(),
+            (Kind::Freeze, Whom::Server, Place::Postgres { server, .. }) => server.freeze(),
             (Kind::Restart, Whom::Server, Place::Etcd { server, .. }) => server.kill(),
             (Kind::Freeze, Whom::Server, Place::Etcd { server, .. }) => server.freeze(),
-            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Etcd { lines, .. }) => spoil(&lines[caller], kind, dice),
+            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Postgres { lines, .. } | Place::Etcd { lines, .. }) => {
+                spoil(&lines[caller], kind, dice)
+            }
             _ => unreachable!("{deed:?} can not be done here"),
         }
     }
@@ -195,7 +213,7 @@ impl Engine {
     pub fn mend(&mut self, deed: Deed, caller: usize) {
         match (deed.kind, deed.whom, &mut self.place) {
             (Kind::Skew, Whom::Callers, _) => self.clock.as_ref().expect("there is such a deed").set(0),
-            (Kind::Jump, Whom::Clock, Place::Redis { clock, .. }) => clock.set(0),
+            (Kind::Jump, Whom::Clock, Place::Redis { clock, .. } | Place::Postgres { clock, .. }) => clock.set(0),
             (Kind::Fill, Whom::Disk, Place::File { disk: Some(disk), .. }) => disk.make_room(),
             (Kind::Restart, Whom::Server, Place::Redis { server, .. }) => server.start_again(),
             (Kind::Wipe, Whom::Server, Place::Redis { server, .. }) => {
@@ -203,9 +221,12 @@ impl Engine {
                 server.start_again();
             }
             (Kind::Freeze, Whom::Server, Place::Redis { server, .. }) => server.thaw(),
+            (Kind::Restart, Whom::Server, Place::Postgres { server, .. }) => server.start_again(),
+            (Kind::Wipe, Whom::Server, Place::Postgres { server, .. }) => server.start_anew(),
+            (Kind::Freeze, Whom::Server, Place::Postgres { server, .. }) => server.thaw(),
             (Kind::Restart, Whom::Server, Place::Etcd { server, .. }) => server.start_again(),
             (Kind::Freeze, Whom::Server, Place::Etcd { server, .. }) => server.thaw(),
-            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Etcd { lines, .. }) => {
+            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Postgres { lines, .. } | Place::Etcd { lines, .. }) => {
                 // A line that lost bytes ends, as TCP ends it. That vaultlock gets over a gap is no reason to ask it of all.
                 if kind == Kind::Swallow && self.scope == Scope::Common {
                     lines[caller].cut();
@@ -259,9 +280,9 @@ fn bend(line: &Proxy, way: Way, dice: &mut Dice) {
 impl Drop for Engine {
     /// What this host noted of a store that is gone.
     fn drop(&mut self) {
-        let Place::Redis { lines, .. } = &self.place else { return };
-        for line in lines {
-            if let Some(notes) = Location::parse(&line.url()).ok().and_then(|location| location.notes_dir()) {
+        let (Place::Redis { lines, .. } | Place::Postgres { lines, .. }) = &self.place else { return };
+        for caller in 0..lines.len() {
+            if let Some(notes) = Location::parse(&self.url(caller)).ok().and_then(|location| location.notes_dir()) {
                 let _ = fs::remove_dir_all(notes);
             }
         }

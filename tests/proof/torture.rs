@@ -27,7 +27,7 @@ use crate::tail::Tail;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "torture")]
 pub struct Options {
-    /// Both, one after the other, where none is named
+    /// All, one after the other, where none is named
     #[arg(long, value_enum)]
     pub store: Option<Store>,
     /// How long faults are done

@@ -3,6 +3,7 @@
 pub mod claims;
 pub mod disk;
 pub mod etcd;
+pub mod postgres;
 pub mod proxy;
 pub mod redis;
 pub mod running;

@@ -199,7 +199,7 @@ fn launch(dir: &Path, port: u16, options: &[String], environment: &[(String, Pat
 
 /// An authority (`ca.pem`), a server's certificate for 127.0.0.1, a client's (`client.pem`), and another authority that
 /// signed nothing (`other.pem`).
-fn make_authority(dir: &Path) {
+pub fn make_authority(dir: &Path) {
     std::fs::write(dir.join("server.ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     std::fs::write(dir.join("client.ext"), "extendedKeyUsage=clientAuth\n").unwrap();
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];

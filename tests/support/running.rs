@@ -57,7 +57,10 @@ pub fn end_marked(mark: &str) {
 pub fn on_store(program: &Path, words: &[&str], url: &str) -> Command {
     let mut command = Command::new(program);
     signals::heed(&mut command);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VAULTLOCK_")) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.starts_with("VAULTLOCK_") || name.starts_with("PG")
+    }) {
         command.env_remove(name);
     }
     command.env_remove("REDISCLI_AUTH").args(words).env("VAULTLOCK_STORE", url).stdin(Stdio::null());

@@ -35,5 +35,8 @@ pub fn damaged<T>(result: Result<T, Error>, part: &str) {
 #[track_caller]
 fn check(text: &str, part: &str) {
     assert!(text.contains(part), "{text:?} lacks {part:?}");
-    assert!(text.contains("redis at ") && !text.contains("os error") && !text.contains(CANARY), "{text}");
+    assert!(
+        (text.contains("redis at ") || text.contains("postgres at ")) && !text.contains("os error") && !text.contains(CANARY),
+        "{text}"
+    );
 }

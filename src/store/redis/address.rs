@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use url::{Host, Url};
 
 use crate::secret::Secret;
+use crate::store::wire::tls::TlsFiles;
+use crate::store::wire::words::{DEFAULT_PREFIX, bracketed, decoded, prefix};
 
 const DEFAULT_PORT: u16 = 6379;
-const DEFAULT_PREFIX: &str = "vaultlock";
-const LONGEST_PREFIX: usize = 64;
 
 /// Where a Redis server is and how to enter it.
 #[derive(Clone, Debug)]
@@ -28,14 +28,6 @@ pub struct Address {
 pub(super) enum Place {
     Tcp { host: String, port: u16, tls: Option<TlsFiles> },
     Unix(PathBuf),
-}
-
-/// The files that stand in for the system's, all PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct TlsFiles {
-    pub cacert: Option<PathBuf>,
-    pub cert: Option<PathBuf>,
-    pub key: Option<PathBuf>,
 }
 
 impl Address {
@@ -200,15 +192,6 @@ fn db(text: &str) -> Result<u32, String> {
     })
 }
 
-fn prefix(text: &str) -> Result<String, String> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte));
-    if plain && (1..=LONGEST_PREFIX).contains(&text.len()) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("prefix={text:?} is not a prefix: use 1 to {LONGEST_PREFIX} letters, digits, _ . : or -"))
-    }
-}
-
 fn bare(url: &Url) -> String {
     let mut bare = url.clone();
     // Fails only where there is no host, and then there is no user either.
@@ -224,29 +207,4 @@ fn bare(url: &Url) -> String {
         bare.query_pairs_mut().extend_pairs(kept);
     }
     bare.into()
-}
-
-/// Undoes %xx; `None` for an empty text. Unlike in a query, + stays +.
-fn decoded(text: &str, what: &str) -> Result<Option<String>, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(hex_byte);
-        if *first == b'%' && escaped.is_none() {
-            return Err(format!("{what} in the URL has a % without two hexadecimal digits: write % as %25"));
-        }
-        bytes.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &tail[2..] } else { tail };
-    }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{what} in the URL is not UTF-8"))?;
-    Ok(Some(text).filter(|text| !text.is_empty()))
-}
-
-fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let digits = std::str::from_utf8(digits).ok()?;
-    digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok())?
-}
-
-fn bracketed(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }

@@ -3,27 +3,19 @@
 //! The `redis` crate's own connection has a time-out per system call, so a server that drips one byte at a time can hold
 //! it for ever, and it loads the system's certificates at each connect. Here the crate packs commands, and resp.rs reads.
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::io;
+use std::os::fd::BorrowedFd;
 
 use redis::{Cmd, Value};
-use rustls::{ClientConnection, StreamOwned};
-use socket2::{SockAddr, Socket};
+use socket2::SockAddr;
 
 use super::address::{Address, Place};
-use super::budget::Budget;
-use super::{dial, refusal, resp, tls};
-use crate::bell;
+use super::{refusal, resp};
 use crate::store::Error;
-use crate::time::{Clock, Tick};
+use crate::store::wire::{self, Budget, Stream, tls};
 
 /// No honest reply is longer: 200 holders and 32 waiters with the longest tickets, or a list of very many locks.
 pub(super) const LONGEST_REPLY: usize = 64 << 20;
-/// An uncontended lock's answers fit.
-const FIRST_READ: usize = 4096;
-/// The kernel takes no time-out of centuries.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// An open connection. After any error it must be dropped: a reply may still be under way.
 pub(super) struct Connection {
@@ -40,18 +32,15 @@ impl Connection {
     pub fn open(address: &Address, budget: Budget) -> Result<Connection, Error> {
         let line = |error: io::Error| refusal::line(address, &error, budget.whole);
         let stream = match &address.place {
-            Place::Unix(path) => Stream::plain(
-                dial::one(&SockAddr::unix(path).map_err(line)?, budget.left().map_err(line)?).map_err(line)?,
-                budget,
-            ),
-            Place::Tcp { host, port, tls: None } => Stream::plain(dial::host(host, *port, budget).map_err(line)?, budget),
-            Place::Tcp { host, port, tls: Some(files) } => {
-                let mut client = tls::client(files, host).map_err(|why| refusal::tls(address, &why))?;
-                let mut paced = Paced::new(dial::host(host, *port, budget).map_err(line)?, budget);
-                while client.is_handshaking() {
-                    client.complete_io(&mut paced).map_err(line)?;
-                }
-                Stream::Tls(Box::new(StreamOwned::new(client, paced)))
+            Place::Unix(path) => {
+                let path = SockAddr::unix(path).map_err(line)?;
+                let socket = wire::one(&path, budget.left().map_err(line)?).map_err(line)?;
+                Stream::plain(socket, LONGEST_REPLY)
+            }
+            Place::Tcp { host, port, tls: files } => {
+                let tls = files.as_ref().map(|files| tls::client(files, host)).transpose();
+                let tls = tls.map_err(|why| refusal::tls(address, &why))?;
+                Stream::dial(host, *port, tls, LONGEST_REPLY, budget).map_err(line)?
             }
         };
         let mut connection = Connection { stream, came: Vec::new() };
@@ -74,23 +63,13 @@ impl Connection {
     /// The line broke or the budget is used up.
     pub fn send(&mut self, address: &Address, commands: &[Cmd], budget: Budget) -> Result<(), Error> {
         let bytes: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
-        self.stream.paced().begin(budget);
-        let sent = self.stream.write_all(&bytes).and_then(|()| self.stream.flush());
-        sent.map_err(|error| refusal::line(address, &error, budget.whole))
+        self.stream.begin(budget);
+        self.stream.send(&bytes).map_err(|error| refusal::line(address, &error, budget.whole))
     }
 
     /// Whether an idle connection is still good: nothing may have come on it, least of all its end.
     pub fn is_idle(&mut self) -> bool {
-        if !self.came.is_empty() {
-            return false;
-        }
-        let clock = Clock::Boottime;
-        match bell::listen(&[self.stream.fd()], Tick(0), clock).as_deref() {
-            Ok([false]) => true,
-            // TLS sends tickets and key updates of its own.
-            Ok(_) if matches!(self.stream, Stream::Tls(_)) => self.drain().is_ok_and(|came| came.is_empty()),
-            _ => false,
-        }
+        self.came.is_empty() && self.stream.is_idle()
     }
 
     /// What has come and was not asked for, without waiting; the end of the line is an error.
@@ -98,21 +77,7 @@ impl Connection {
     /// # Errors
     /// The line is at its end.
     pub fn drain(&mut self) -> io::Result<Vec<u8>> {
-        self.stream.paced().begin(Budget { until: Tick::NEVER, whole: Duration::ZERO });
-        self.stream.paced().socket.set_nonblocking(true)?;
-        let mut came = Vec::new();
-        let mut piece = [0; 4096];
-        let end = loop {
-            match self.stream.read(&mut piece) {
-                Ok(0) => break Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) if came.len() < LONGEST_REPLY => came.extend_from_slice(&piece[..n]),
-                Ok(_) => break Err(io::ErrorKind::InvalidData.into()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(()),
-                Err(error) => break Err(error),
-            }
-        };
-        self.stream.paced().socket.set_nonblocking(false)?;
-        end.map(|()| came)
+        self.stream.drain()
     }
 
     /// Can be read when something has come.
@@ -159,117 +124,9 @@ impl Connection {
                     self.came.drain(..length);
                     return Ok(value);
                 }
-                Ok(None) => self.read_on().map_err(|error| refusal::line(address, &error, budget.whole))?,
+                Ok(None) => self.stream.read_on(&mut self.came).map_err(|error| refusal::line(address, &error, budget.whole))?,
                 Err(resp::Strange) => return Err(refusal::stranger(address)),
             }
         }
-    }
-
-    /// At least as much again as there is, if so much has come: a long reply is not looked at once a packet.
-    fn read_on(&mut self) -> io::Result<()> {
-        let before = self.came.len();
-        self.came.resize(before + before.max(FIRST_READ), 0);
-        let read = loop {
-            match self.stream.read(&mut self.came[before..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        self.came.truncate(before + read.as_ref().map_or(0, |read| *read));
-        match read? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The bytes, with or without TLS around them.
-enum Stream {
-    Plain(Paced),
-    Tls(Box<StreamOwned<ClientConnection, Paced>>),
-}
-
-impl Stream {
-    fn plain(socket: Socket, budget: Budget) -> Stream {
-        Stream::Plain(Paced::new(socket, budget))
-    }
-
-    fn paced(&mut self) -> &mut Paced {
-        match self {
-            Stream::Plain(paced) => paced,
-            Stream::Tls(tls) => &mut tls.sock,
-        }
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Stream::Plain(paced) => paced.socket.as_fd(),
-            Stream::Tls(tls) => tls.sock.socket.as_fd(),
-        }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(paced) => paced.read(into),
-            Stream::Tls(tls) => tls.read(into),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Plain(paced) => paced.write(from),
-            Stream::Tls(tls) => tls.write(from),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Stream::Plain(paced) => paced.flush(),
-            Stream::Tls(tls) => tls.flush(),
-        }
-    }
-}
-
-/// A socket whose every read and write gets what is left of the budget.
-struct Paced {
-    socket: Socket,
-    budget: Budget,
-    came: usize,
-}
-
-impl Paced {
-    fn new(socket: Socket, budget: Budget) -> Paced {
-        Paced { socket, budget, came: 0 }
-    }
-
-    fn begin(&mut self, budget: Budget) {
-        (self.budget, self.came) = (budget, 0);
-    }
-}
-
-impl Read for Paced {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.came > LONGEST_REPLY {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.socket.set_read_timeout(Some(self.budget.left()?.min(LONGEST_TIMEOUT)))?;
-        let n = self.socket.read(into)?;
-        self.came += n;
-        Ok(n)
-    }
-}
-
-impl Write for Paced {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(Some(self.budget.left()?.min(LONGEST_TIMEOUT)))?;
-        self.socket.write(from)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

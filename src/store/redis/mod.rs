@@ -19,14 +19,11 @@
 
 mod address;
 mod arguments;
-mod budget;
 mod connection;
-mod dial;
 mod refusal;
 mod reply;
 mod resp;
 mod scripts;
-mod tls;
 mod wake;
 
 use std::collections::BTreeSet;
@@ -40,11 +37,11 @@ pub use address::Address;
 pub use refusal::ACL;
 
 use self::arguments::{bytes, commit_args, random_mark, straight_args};
-use self::budget::Budget;
 use self::connection::Connection;
 use self::reply::Reply;
 use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;
+use super::wire::Budget;
 use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms, clocks_agree};
 use crate::ledger::codec::{LONGEST, write_ticket};
 use crate::ledger::{Commit, Form, Id, Straight, Ticket, View, view::FIRST};

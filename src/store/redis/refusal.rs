@@ -1,13 +1,12 @@
 //! What went wrong with Redis, in words that name the server, end in what to do and never show a password.
 
-use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
 use redis::ServerError;
 
 use super::address::{Address, Place};
-use crate::store::Error;
+use crate::store::{Error, wire};
 use crate::timing::LONGEST_REQUEST;
 
 /// What the user of a URL must be allowed; `vaultlock` stands for the prefix.
@@ -141,20 +140,5 @@ pub(super) fn no_password(address: &Address) -> Error {
 }
 
 fn handshake(address: &Address, error: &rustls::Error) -> Error {
-    let server = address.display();
-    let why = match error {
-        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
-            "its certificate is of an unknown authority: give that one's certificate as cacert=FILE".to_owned()
-        }
-        rustls::Error::InvalidCertificate(
-            rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. },
-        ) => "its certificate is for another host: use the name in it".to_owned(),
-        rustls::Error::InvalidCertificate(why) => format!("its certificate is not valid ({why}): renew it"),
-        rustls::Error::InvalidMessage(_) => "it does not answer in TLS: write redis:// or give the TLS port".to_owned(),
-        rustls::Error::AlertReceived(why) => {
-            format!("it breaks the handshake off ({why:?}): it may want a client certificate, cert=FILE and key=FILE")
-        }
-        other => format!("{}; check the server's TLS settings", other.source().map_or(other.to_string(), ToString::to_string)),
-    };
-    Error::Refused(format!("no TLS to {server}: {why}"))
+    tls(address, &wire::tls::told(error, "redis"))
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 use redis::Value;
 
 use super::address::Address;
-use super::budget::Budget;
 use super::connection::{Connection, LONGEST_REPLY};
 use super::resp;
 use crate::bell;
 use crate::ledger::Id;
 use crate::store::Error;
+use crate::store::wire::Budget;
 use crate::time::{Clock, Tick, Wall};
 
 const CLOCK: Clock = Clock::Boottime;

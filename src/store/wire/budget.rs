@@ -7,7 +7,7 @@ use crate::time::{Clock, Tick};
 
 /// Until when a verb must be done, and how long it was given, for the message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     pub until: Tick,
     pub whole: Duration,
 }

@@ -13,7 +13,7 @@ use super::budget::Budget;
 const SILENCE: Duration = Duration::from_secs(20);
 
 /// Connects to a host by whichever of its addresses answers first, in their order.
-pub(super) fn host(host: &str, port: u16, budget: Budget) -> io::Result<Socket> {
+pub fn host(host: &str, port: u16, budget: Budget) -> io::Result<Socket> {
     let found = resolve(host, port, budget)?;
     let mut last = io::Error::from(io::ErrorKind::HostUnreachable);
     for (tried, address) in found.iter().enumerate() {
@@ -35,7 +35,7 @@ pub(super) fn host(host: &str, port: u16, budget: Budget) -> io::Result<Socket> 
 }
 
 /// Connects to one address.
-pub(super) fn one(address: &SockAddr, within: Duration) -> io::Result<Socket> {
+pub fn one(address: &SockAddr, within: Duration) -> io::Result<Socket> {
     let domain = address.domain();
     let protocol = (domain != Domain::UNIX).then_some(Protocol::TCP);
     let socket = Socket::new(domain, Type::STREAM, protocol)?;

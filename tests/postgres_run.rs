@@ -1,0 +1,17 @@
+//! The built binary on PostgreSQL, from the outside: what users type and get, and that two jobs never overlap whatever is
+//! killed, frozen, cut off, promoted or restarted.
+
+pub mod support;
+
+#[path = "postgres_run/basics.rs"]
+mod basics;
+#[path = "postgres_run/deaths.rs"]
+mod deaths;
+#[path = "postgres_run/engine.rs"]
+mod engine;
+#[path = "redis_run/log.rs"]
+pub mod log;
+#[path = "postgres_run/refusals.rs"]
+mod refusals;
+#[path = "redis_run/stage.rs"]
+pub mod stage;
