@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use straight::{a_plain_lock_is_entered_in_one_step, of_many_who_go_straight_in_one_is_in, what_is_not_plain_is_only_taken};
 use support::claims::{done, enter, hold, lock, nothing, ticket};
+use support::etcd::Etcd;
 use support::redis::Server;
 use support::until;
 use vaultlock::bell::Bell;
@@ -45,6 +46,12 @@ impl Place for Server {
     }
 }
 
+impl Place for Etcd {
+    fn open(&self) -> Box<dyn Store> {
+        self.open_store(&TERMS)
+    }
+}
+
 /// Every test below, once for each engine.
 macro_rules! suite {
     ($($test:ident)*) => {
@@ -53,6 +60,7 @@ macro_rules! suite {
             super::$test(&super::MemoryServer::new(super::TERMS.max_ttl, std::time::Duration::from_secs(3600)));
         })* }
         mod redis { $(#[test] fn $test() { super::$test(&super::Server::start()); })* }
+        mod etcd { $(#[test] fn $test() { super::$test(&super::Etcd::start()); })* }
     };
 }
 

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use vaultlock::store::etcd::Address;
+use vaultlock::store::{self, Store, Terms};
 
 use super::redis::free_port;
 use super::until;
@@ -38,6 +40,16 @@ impl Etcd {
         let mut command = Command::new("etcdctl");
         command.env("ETCDCTL_API", "3").arg(format!("--endpoints=127.0.0.1:{}", self.port)).args(words);
         command
+    }
+
+    /// The store URL.
+    pub fn url(&self) -> String {
+        format!("etcd://127.0.0.1:{}", self.port)
+    }
+
+    /// A store in it.
+    pub fn open_store(&self, terms: &Terms) -> Box<dyn Store> {
+        Box::new(store::etcd::Etcd::open(Address::parse(&self.url(), &[]).unwrap(), terms))
     }
 
     /// SIGKILL.

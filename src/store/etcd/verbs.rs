@@ -1,0 +1,333 @@
+//! The verbs as transactions: joining, beating, committing.
+
+use std::collections::BTreeSet;
+
+use super::cluster::{GRANT, KEEP_ALIVE, TXN};
+use super::kept::{Kept, Stamp};
+use super::keys::{self, Keys};
+use super::line::Request;
+use super::reply::{self, KeptAlive, Streamed};
+use super::shown::{self, Place, Seen};
+use super::txn::{Compare, Op, Range, Txn};
+use super::{Change, Etcd, Refused, refusal};
+use crate::ledger::codec::{LONGEST, sealed, write_ledger};
+use crate::ledger::{Commit, Guard, Id, Ledger, Life, Listed, Straight, Ticket, View};
+use crate::mutant::{self, Mutant};
+use crate::name::Name;
+use crate::store::wire::Budget;
+use crate::store::{Beat, Error, Outcome};
+
+/// Nobody waits behind so many; a script gone wild must not fill the server.
+const MOST_WAITERS: usize = 10_000;
+/// More of those before one's place that count as having joined earlier are not looked through for it.
+const MOST_LED: usize = 500;
+/// An id whose ticket may yet be appended must stay gone for longer than a request may be under way, in seconds.
+const GONE_FOR: u64 = 60;
+
+impl Etcd {
+    /// Appends a ticket; with `straight` a plain lock is entered instead. The ledger is not known before it is read, so that
+    /// takes two round trips, of which only the second is written.
+    pub(super) fn join(&mut self, lock: &Name, ticket: &Ticket, straight: Option<&Straight>) -> Result<View, Error> {
+        let budget = Budget::new(self.terms.request);
+        let id = &ticket.id;
+        let mut seen = self.look(lock, Some(id), budget)?;
+        let is_known = |seen: &Seen| seen.gone || seen.view.ticket(id).is_some();
+        if is_known(&seen) || self.gone.contains(id) {
+            return Ok(seen.view);
+        }
+        if seen.view.waiting >= MOST_WAITERS {
+            return Err(refusal::full(&self.cluster.address, MOST_WAITERS));
+        }
+        let entered = straight.and_then(|straight| straight.commit(&alone(&seen.view, ticket), ticket));
+        if let Some(ledger) = entered.and_then(|commit| commit.ledger) {
+            let tried = self.go_straight(lock, ticket, &seen, &ledger, budget);
+            seen = self.unless_loose(id, tried)?;
+            if is_known(&seen) {
+                return Ok(seen.view);
+            }
+        }
+        let appended = self.append(lock, ticket, &seen, budget);
+        Ok(self.unless_loose(id, appended)?.view)
+    }
+
+    /// What was asked for without an answer may yet be done.
+    fn unless_loose<T>(&mut self, id: &Id, tried: Result<T, Error>) -> Result<T, Error> {
+        if matches!(tried, Err(Error::Unreachable(_))) || self.cluster.asked_twice() {
+            self.loose.insert(id.clone());
+        }
+        tried
+    }
+
+    fn go_straight(&mut self, lock: &Name, ticket: &Ticket, seen: &Seen, ledger: &Ledger, budget: Budget) -> Result<Seen, Error> {
+        let (keys, id) = (self.keys(lock), &ticket.id);
+        let compare = vec![
+            Compare::value(&keys::record(&self.cluster.address.prefix), &seen.record.text()),
+            Compare::version(&keys.ledger(), seen.view.ledger.version),
+            Compare::none(&keys.queue()),
+            Compare::none(&keys.led_queue()),
+            Compare::absent(&keys.holder(id)),
+            Compare::absent(&keys.gone(id)),
+        ];
+        let ops = vec![
+            Op::put(&keys.ledger(), &sealed(&write_ledger(ledger))),
+            Op::put(&keys.holder(id), &Kept::new(ticket, seen.view.now).text()),
+            Op::put(&keys.beats(id), &self.stamp()),
+        ];
+        let change = Change { first: None, compare, ops };
+        let (done, mut next) = self.change(lock, id, change, budget)?.map_err(|refused| refused.error)?;
+        if done {
+            // The ledger was made by what the clock showed then.
+            next.view.now = seen.view.now;
+        }
+        Ok(next)
+    }
+
+    fn append(&mut self, lock: &Name, ticket: &Ticket, seen: &Seen, budget: Budget) -> Result<Seen, Error> {
+        let (keys, id) = (self.keys(lock), &ticket.id);
+        let place = if ticket.lead_ms == 0 { Place::Plain } else { Place::Led };
+        let kept = Kept::new(ticket, seen.view.now);
+        // Whole seconds, and no less than the ttl; etcd makes at least two of them.
+        let seconds = ticket.ttl().min(self.terms.max_ttl).as_millis().div_ceil(1000) as u64;
+        let all_keys = [keys.holder(id), keys.plain(id), keys.led(id), keys.gone(id)];
+        let change = Change {
+            first: Some(grant(keys::lease(id), seconds)),
+            compare: all_keys.iter().map(|key| Compare::absent(key)).collect(),
+            ops: vec![Op::put_on(&place.key(&keys, id), &kept.text(), Some(keys::lease(id)))],
+        };
+        match self.change(lock, id, change, budget)? {
+            Ok((_, seen)) => Ok(seen),
+            // The grant was refused, which is said on its own; or the lease of an earlier attempt has just run out.
+            Err(Refused { complaint, .. }) if complaint.says("lease not found") => Err(Error::Unreachable(self.lease_trouble())),
+            Err(Refused { error, .. }) => Err(error),
+        }
+    }
+
+    fn lease_trouble(&self) -> String {
+        format!("{} granted no lease: look at its health, and whether it is full", self.cluster.address.display())
+    }
+
+    /// Renews the lease. That counts only if the ticket is still seen after it: etcd also renews leases that are gone.
+    pub(super) fn beat_as_waiter(&mut self, lock: &Name, id: &Id, with: &[Id], budget: Budget) -> Result<Beat, Error> {
+        let keys = self.keys(lock);
+        let alive = serde_json::json!({ "ID": keys::lease(id).to_string() }).to_string();
+        let reads = beat_reads(&keys, id, with);
+        let count = reads.len();
+        let requests = [Request { path: KEEP_ALIVE, json: alive }, Request { path: TXN, json: Txn::read(reads).json() }];
+        let answers = self.cluster.ask(&requests, budget)?;
+        let member = answers.member;
+        let renewed = match &answers.parts[0] {
+            Ok(answer) => self.cluster.read::<Streamed<KeptAlive>>(member, &answer.json)?.result.is_some_and(|kept| kept.ttl > 0),
+            Err(complaint) => return Err(self.cluster.refusal(member, complaint)),
+        };
+        let (_, came) = self.came(answers, count)?.map_err(|refused| refused.error)?;
+        let reads = &came.reads;
+        if reads[0].first().is_some() {
+            // An entry whose answer was lost.
+            return self.beat_as_holder(lock, id, with, budget);
+        }
+        let is_here = reads[1].first().is_some() || reads[2].first().is_some();
+        if !renewed || !is_here {
+            self.wakes.close();
+            return Ok(Beat::Gone);
+        }
+        self.alive(came, with)
+    }
+
+    /// Writes the beat, which who watches can see, if the ticket is there.
+    pub(super) fn beat_as_holder(&mut self, lock: &Name, id: &Id, with: &[Id], budget: Budget) -> Result<Beat, Error> {
+        let keys = self.keys(lock);
+        let reads = beat_reads(&keys, id, with);
+        let count = reads.len();
+        let txn = Txn::change(vec![Compare::present(&keys.holder(id))], vec![Op::put(&keys.beats(id), &self.stamp())], reads);
+        let answers = self.cluster.ask(&[Request { path: TXN, json: txn.json() }], budget)?;
+        let (beaten, came) = self.came(answers, count)?.map_err(|refused| refused.error)?;
+        if beaten {
+            return self.alive(came, with);
+        }
+        match came.reads[1].first().or(came.reads[2].first()) {
+            // One of which nothing was known here but its id.
+            Some(_) => self.beat_as_waiter(lock, id, with, budget),
+            None => Ok(Beat::Gone),
+        }
+    }
+
+    fn alive(&self, came: shown::Came, with: &[Id]) -> Result<Beat, Error> {
+        let epoch = shown::epoch(&came.header);
+        let version = came.reads[3].first().map_or(0, |kv| kv.version);
+        let (mut others, mut quiet) = (Vec::new(), None);
+        for (id, places) in with.iter().zip(came.reads[4..].chunks(3)) {
+            if let Some(beats) = places[0].first() {
+                let stamp = Stamp::read(&beats.value).ok().flatten();
+                if others.is_empty() {
+                    quiet = shown::quiet(stamp, &came);
+                }
+                others.push((id.clone(), beats.version));
+            } else if places[1..].iter().any(|place| place.first().is_some()) {
+                others.push((id.clone(), 0));
+            }
+        }
+        Ok(Beat::Alive { version, epoch, others, quiet })
+    }
+
+    pub(super) fn carry_out(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error> {
+        let budget = Budget::new(self.terms.request);
+        if self.record.is_none() || !self.places.contains_key(id) {
+            self.look(lock, Some(id), budget)?;
+        }
+        let Some(record) = self.record.clone() else { unreachable!("a look takes note of the record") };
+        if commit.epoch != record.epoch || commit.settle.as_ref().is_some_and(|mark| *mark != record.mark) {
+            return Ok(Outcome::Conflict(self.look(lock, Some(id), budget)?.view));
+        }
+        let mut change = Change { compare: self.compares(lock, commit, &record), ..Change::default() };
+        change.ops = self.changes(lock, id, commit)?;
+        if commit.settle.is_some() {
+            change.ops.push(Op::put(&keys::record(&self.cluster.address.prefix), &record.settled().text()));
+        }
+        let graves = self.graves(lock, id, commit, &mut change);
+        let plain: (Vec<Compare>, Vec<Op>) = (change.compare.clone(), change.ops.clone());
+        change.ops.extend(graves);
+        let (done, seen) = match self.change(lock, id, change, budget)? {
+            Ok(changed) => changed,
+            // The lease has just run out, and with it the ticket: that can't come again either.
+            Err(Refused { complaint, .. }) if complaint.says("lease not found") => {
+                let change = Change { first: None, compare: plain.0, ops: plain.1 };
+                self.change(lock, id, change, budget)?.map_err(|refused| refused.error)?
+            }
+            Err(Refused { error, .. }) => return Err(error),
+        };
+        // In another life it was not what was meant.
+        if !done || seen.view.epoch != commit.epoch {
+            return Ok(Outcome::Conflict(seen.view));
+        }
+        self.gone.extend(commit.drop.iter().cloned());
+        Ok(Outcome::Done(seen.view))
+    }
+
+    fn compares(&self, lock: &Name, commit: &Commit, record: &super::Record) -> Vec<Compare> {
+        let keys = self.keys(lock);
+        let mut compare = Vec::new();
+        if commit.ledger.is_some() || commit.settle.is_some() {
+            compare.push(Compare::value(&keys::record(&self.cluster.address.prefix), &record.text()));
+        }
+        if commit.ledger.is_some() && !mutant::on(Mutant::BlindCommit) {
+            compare.push(Compare::version(&keys.ledger(), commit.version));
+        }
+        for guard in &commit.guards {
+            match guard {
+                Guard::Present(id) => compare.push(Compare::present(&self.place(id).key(&keys, id))),
+                Guard::Still(id, Some(count)) => {
+                    compare.extend([Compare::present(&keys.holder(id)), Compare::version(&keys.beats(id), *count)]);
+                }
+                Guard::Absent(id) | Guard::Still(id, None) => {
+                    compare.extend([keys.holder(id), keys.plain(id), keys.led(id)].iter().map(|key| Compare::absent(key)));
+                }
+            }
+        }
+        compare
+    }
+
+    fn changes(&self, lock: &Name, id: &Id, commit: &Commit) -> Result<Vec<Op>, Error> {
+        let keys = self.keys(lock);
+        let mut ops = Vec::new();
+        if let Some(ledger) = &commit.ledger {
+            let text = sealed(&write_ledger(ledger));
+            if text.len() > LONGEST {
+                return Err(Error::Refused(format!(
+                    "the ledger of {lock:?} would be too long: use fewer holders or shorter labels"
+                )));
+            }
+            ops.push(Op::put(&keys.ledger(), &text));
+        }
+        // Let in, it leaves the queue and the lease.
+        if let Some((place @ (Place::Plain | Place::Led), kept)) = self.places.get(id)
+            && commit.ledger.as_ref().is_some_and(|ledger| ledger.holder(id).is_some())
+        {
+            ops.push(Op::delete(&place.key(&keys, id)));
+            ops.push(Op::put(&keys.holder(id), &kept.text()));
+            ops.push(Op::put(&keys.beats(id), &self.stamp()));
+        }
+        for dropped in unique(&commit.drop) {
+            let dropped_keys = match self.places.get(dropped) {
+                Some((Place::Holding, _)) => vec![keys.holder(dropped), keys.beats(dropped)],
+                Some((place, _)) => vec![place.key(&keys, dropped)],
+                None => vec![keys.holder(dropped), keys.beats(dropped), keys.plain(dropped), keys.led(dropped)],
+            };
+            ops.extend(dropped_keys.iter().map(|key| Op::delete(key)));
+        }
+        for woken in unique(&commit.wake).filter(|woken| *woken != id && !commit.drop.contains(woken)) {
+            let woken_keys = match self.places.get(woken) {
+                Some((Place::Holding, _)) => Vec::new(),
+                Some((place, _)) => vec![place.key(&keys, woken)],
+                None => vec![keys.plain(woken), keys.led(woken)],
+            };
+            ops.extend(woken_keys.iter().map(|key| Op::touch(key)));
+        }
+        Ok(ops)
+    }
+
+    /// What keeps dropped ids from coming again, on the leases of their tickets, which end by themselves. An id whose ticket may
+    /// yet be appended gets a lease of its own.
+    fn graves(&self, lock: &Name, id: &Id, commit: &Commit, change: &mut Change) -> Vec<Op> {
+        let keys = self.keys(lock);
+        let mut graves = Vec::new();
+        for dropped in unique(&commit.drop) {
+            let waits = self.places.get(dropped).is_some_and(|(place, _)| *place != Place::Holding);
+            let lease = if waits {
+                keys::lease(dropped)
+            } else if dropped == id && self.loose.contains(id) {
+                let lease = keys::grave_lease(dropped);
+                change.first = Some(grant(lease, GONE_FOR));
+                lease
+            } else {
+                continue;
+            };
+            graves.push(Op::put_on(&keys.gone(dropped), "", Some(lease)));
+        }
+        graves
+    }
+
+    /// Where a ticket is kept, as far as is known here.
+    fn place(&self, id: &Id) -> Place {
+        self.places.get(id).map_or(Place::Holding, |(place, _)| *place)
+    }
+
+    /// How many stand before the asker, who stands further back than those that were listed.
+    pub(super) fn count_ahead(&mut self, keys: &Keys, seen: &Seen, id: Option<&Id>, budget: Budget) -> Result<usize, Error> {
+        let Some((place, mine)) = id.and_then(|id| seen.places.get(id)) else { return Ok(seen.view.waiting) };
+        let mut plain = Range::all(&keys.queue()).keys_only();
+        if *place == Place::Plain {
+            plain = plain.created_before(mine.seq);
+        }
+        let led = Range::all(&keys.led_queue()).by_value().first(MOST_LED);
+        let read = Txn::read(vec![plain.into(), led.into()]);
+        let answers = self.cluster.ask(&[Request { path: TXN, json: read.json() }], budget)?;
+        let (_, came) = self.came(answers, 2)?.map_err(|refused| refused.error)?;
+        let before = |kv: &&reply::Kv| Kept::read(&kv.value, kv.create_revision).is_ok_and(|kept| kept.order < mine.order);
+        Ok(came.reads[0].kvs.len() + came.reads[1].kvs.iter().filter(before).count())
+    }
+}
+
+/// The view as it would be with this ticket alone in the queue.
+fn alone(view: &View, ticket: &Ticket) -> View {
+    let mine = Kept::new(ticket, view.now);
+    let listed = Listed { ticket: ticket.clone(), order: mine.order, seq: mine.seq, at: mine.at, life: Life::Alive };
+    let tickets = view.tickets.iter().cloned().chain([listed]).collect();
+    View { tickets, waiting: view.waiting + 1, ..view.clone() }
+}
+
+/// What a beat brings back: the asker's ticket, the ledger's version, and of each watched claim its beats or its ticket.
+fn beat_reads(keys: &Keys, id: &Id, with: &[Id]) -> Vec<Op> {
+    let own = [keys.holder(id), keys.plain(id), keys.led(id), keys.ledger()].map(|key| Range::one(&key).keys_only());
+    let watched = with.iter().flat_map(|id| {
+        [Range::one(&keys.beats(id)), Range::one(&keys.plain(id)).keys_only(), Range::one(&keys.led(id)).keys_only()]
+    });
+    own.into_iter().chain(watched).map(Op::from).collect()
+}
+
+fn grant(lease: i64, seconds: u64) -> Request {
+    Request { path: GRANT, json: serde_json::json!({ "ID": lease.to_string(), "TTL": seconds.to_string() }).to_string() }
+}
+
+fn unique(ids: &[Id]) -> impl Iterator<Item = &Id> {
+    ids.iter().collect::<BTreeSet<_>>().into_iter()
+}
