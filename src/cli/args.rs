@@ -22,8 +22,8 @@ pub struct Args {
 /// Options of every verb.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Global {
-    /// Where the lock lives: file:///dir or a path, redis://, rediss:// or redis+unix://. Else $VAULTLOCK_STORE, else the
-    /// file store of this user
+    /// Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else
+    /// $VAULTLOCK_STORE, else the file store of this user
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
     /// Say nothing but errors

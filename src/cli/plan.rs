@@ -65,7 +65,7 @@ pub fn resolve(typed: args::Run, global: &Global, words: &[OsString]) -> Result<
     Ok(Resolved {
         store: location.open(timing.request),
         notes: Notes::new(notes_dir, &lock),
-        console: Console::new(verbosity(global), &lock, location.display()),
+        console: Console::new(verbosity(global), &lock, location.display(), location.first_use()),
         plan: Plan {
             env: environment(&lock, &location),
             held: held(&lock, &fingerprint, &chain),

@@ -129,6 +129,14 @@ impl Location {
         }
     }
 
+    /// What whoever waits for a store that may have forgotten should know of one that was never used before.
+    pub fn first_use(&self) -> &'static str {
+        match self.engine {
+            Engine::Etcd(_) => "a cluster's very first use takes this long, and no other",
+            _ => "for a server that was never used before, fresh=true in the store's URL skips this once",
+        }
+    }
+
     /// Two URLs of one store share this; 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
         let identity = match &self.engine {

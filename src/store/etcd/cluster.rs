@@ -16,7 +16,7 @@ pub(super) const TXN: &str = "/v3/kv/txn";
 pub(super) const GRANT: &str = "/v3/lease/grant";
 pub(super) const KEEP_ALIVE: &str = "/v3/lease/keepalive";
 pub(super) const WATCH: &str = "/v3/watch";
-const LOG_IN: &str = "/v3/auth/authenticate";
+const AUTHENTICATE: &str = "/v3/auth/authenticate";
 
 /// The members of one cluster as one server.
 pub(super) struct Cluster {
@@ -119,11 +119,12 @@ impl Cluster {
             Some(line) => line,
             None => Line::open(&self.address, self.at, budget)?,
         };
-        let mut renewed = false;
+        let (mut budget, mut renewed) = (budget, false);
         loop {
             if self.token.is_none() && self.address.user.is_some() {
-                self.token = Some(self.log_in(&mut line, budget)?);
-                renewed = true;
+                self.token = Some(self.log_in(&mut line, Budget::new(LOG_IN.max(budget.whole)))?);
+                // It answered, so it gets its time anew.
+                (budget, renewed) = (Budget::new(budget.whole), true);
             }
             let sent = Wall::now();
             let parts = line.ask(&self.address, self.token.as_deref(), requests, budget)?;
@@ -147,7 +148,7 @@ impl Cluster {
     fn log_in(&self, line: &mut Line, budget: Budget) -> Result<String, Error> {
         let Some(password) = &self.address.password else { return Err(refusal::no_password(&self.address)) };
         let login = serde_json::json!({ "name": self.address.user, "password": password.reveal() });
-        let request = Request { path: LOG_IN, json: login.to_string() };
+        let request = Request { path: AUTHENTICATE, json: login.to_string() };
         let mut parts = line.ask(&self.address, None, &[request], budget)?;
         match parts.pop() {
             Some(Ok(answer)) => Ok(self.read::<Authenticated>(line.member, &answer.json)?.token),
@@ -185,6 +186,9 @@ impl Budget {
         Ok(Budget { until, whole: self.whole })
     }
 }
+
+/// A password takes etcd a tenth of a second and more, so that it can't be guessed: with a short ttl that would be a whole request.
+const LOG_IN: Duration = Duration::from_secs(1);
 
 /// The longest that a server may take for what nobody waits for.
 pub(super) const ASIDE: Duration = Duration::from_secs(1);

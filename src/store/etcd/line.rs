@@ -118,8 +118,11 @@ impl Line {
         if head.status == 200 {
             return Ok(Ok(Answer { json, date: head.date }));
         }
+        let text = String::from_utf8_lossy(&json);
         match serde_json::from_slice::<Complaint>(&json) {
             Ok(complaint) if !complaint.text().is_empty() => Ok(Err(complaint)),
+            // The one refusal that is not JSON.
+            _ if text.contains("CommonName") => Ok(Err(Complaint { error: text.into_owned(), ..Complaint::default() })),
             _ => Err(refusal::stranger(member, Some(head.status))),
         }
     }

@@ -181,7 +181,7 @@ impl Etcd {
 
     /// Takes note of a look, which is never older than the one before.
     fn note(&mut self, seen: Seen, id: Option<&Id>) -> Result<Seen, Error> {
-        let same_life = self.record.as_ref().is_some_and(|known| known.epoch == seen.record.epoch);
+        let same_life = self.record.as_ref().is_some_and(|known| known.mark == seen.record.mark);
         if same_life && seen.revision < self.revision {
             return Err(refusal::set_back(&self.cluster.address));
         }
