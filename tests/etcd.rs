@@ -417,3 +417,38 @@ fn tls_is_verified_in_full_and_a_client_shows_its_certificate() {
     refused(as_root(url(&ca, &client, &key)).view(&lock("x"), None), "CommonName");
     as_root(url(&ca, &nameless, &nameless_key)).view(&lock("x"), None).unwrap();
 }
+
+#[test]
+fn two_hundred_dead_holders_are_swept_by_one_who_enters() {
+    let server = Server::start();
+    let name = lock("x");
+    let mut store = server.open_store(&TERMS);
+    let mut view = hold(&mut *store, "x", &ticket("first"));
+    while view.ledger.holders.len() < 200 {
+        view = hold(&mut *store, "x", &ticket("holder"));
+    }
+    let dead = |view: &vaultlock::ledger::View, me: &vaultlock::ledger::Ticket| {
+        let judged = |id: &vaultlock::ledger::Id| match view.ticket(id).unwrap().life {
+            Life::Beat { count, .. } => Guard::Still(id.clone(), Some(count)),
+            other => panic!("{other:?}"),
+        };
+        let ids: Vec<_> = view.ledger.holders.iter().map(|holder| holder.id.clone()).collect();
+        let mut commit = enter(view, me);
+        commit.ledger.as_mut().unwrap().holders.retain(|holder| holder.id == me.id);
+        commit.guards.extend(ids.iter().map(judged));
+        commit.drop = ids;
+        commit
+    };
+    let me = ticket("me");
+    let view = store.take(&name, &me).unwrap();
+    // One of them lives after all, and beat since the look.
+    let alive = view.ledger.holders[77].id.clone();
+    assert!(matches!(server.open_store(&TERMS).beat(&name, &alive, &[]).unwrap(), Beat::Alive { .. }));
+    let vaultlock::store::Outcome::Conflict(view) = store.commit(&name, &me.id, &dead(&view, &me)).unwrap() else {
+        panic!("a living holder was swept")
+    };
+    let swept = done(store.commit(&name, &me.id, &dead(&view, &me)).unwrap());
+    assert_eq!((swept.ledger.holders.len(), swept.tickets.len(), swept.waiting), (1, 1, 0));
+    let left = server.tell(&["get", "--prefix", "--keys-only", "vaultlock/x/"]);
+    assert_eq!(left.split_whitespace().count(), 3, "ledger, ticket, beats: {left}");
+}

@@ -69,6 +69,8 @@ pub struct Etcd {
     shown: Option<(Stamp, Tick)>,
     /// Tickets of the last look, and where they are kept.
     places: BTreeMap<Id, (Place, Kept)>,
+    /// How often the holders of the last look had beaten.
+    beats: BTreeMap<Id, u64>,
     /// Ids whose ticket was asked for without an answer: it may yet be appended.
     loose: BTreeSet<Id>,
     /// Ids that were dropped.
@@ -86,6 +88,7 @@ impl Etcd {
             revision: 0,
             shown: None,
             places: BTreeMap::new(),
+            beats: BTreeMap::new(),
             loose: BTreeSet::new(),
             gone: BTreeSet::new(),
         }
@@ -187,6 +190,7 @@ impl Etcd {
         }
         (self.revision, self.record) = (seen.revision, Some(seen.record.clone()));
         self.places.clone_from(&seen.places);
+        self.beats = seen.beats();
         if id.is_some_and(|id| !self.waits(id)) {
             self.wakes.close();
         }

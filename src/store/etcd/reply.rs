@@ -27,13 +27,8 @@ pub(super) struct Txn {
 }
 
 impl Txn {
-    /// Whether it did what it was to do, and the last `count` of its reads: where there is much to compare they are inside of
-    /// transactions inside of this one.
-    pub fn settled(mut self, count: usize) -> (bool, Vec<Range>) {
-        if self.succeeded && count > 1 && self.responses.len() == 1 && self.responses[0].response_txn.is_some() {
-            let inner = self.responses.remove(0).response_txn;
-            return inner.unwrap_or_default().settled(count);
-        }
+    /// Whether it did what it was to do, and the last `count` of its answers, which are those to its reads.
+    pub fn settled(self, count: usize) -> (bool, Vec<Range>) {
         let skipped = self.responses.len().saturating_sub(count);
         let reads = self.responses.into_iter().skip(skipped).map(|part| part.response_range.unwrap_or_default());
         (self.succeeded, reads.collect())
@@ -44,7 +39,6 @@ impl Txn {
 #[serde(default)]
 pub(super) struct Part {
     pub response_range: Option<Range>,
-    pub response_txn: Option<Txn>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

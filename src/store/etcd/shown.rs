@@ -50,6 +50,17 @@ pub(super) struct Seen {
     pub beyond: bool,
 }
 
+impl Seen {
+    /// How often each holder has beaten.
+    pub fn beats(&self) -> BTreeMap<Id, u64> {
+        let count = |listed: &Listed| match listed.life {
+            Life::Beat { count, .. } => Some((listed.ticket.id.clone(), count)),
+            Life::Alive | Life::Dead => None,
+        };
+        self.view.tickets.iter().filter_map(count).collect()
+    }
+}
+
 /// The key under which a ticket is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {

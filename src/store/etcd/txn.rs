@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
-/// etcd's --max-txn-ops is 128 unless somebody chose otherwise; what is longer goes into transactions inside of it.
-const MOST_OPS: usize = 100;
+/// etcd's --max-txn-ops is 128 unless somebody chose otherwise, and what is inside of a transaction has what it leaves.
+const PORTION: usize = 50;
 
 /// Bytes that travel in base64.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,13 +38,8 @@ impl Txn {
     }
 
     /// Does `changes` if all of `compare` holds; either way it ends with `reads`.
-    pub fn change(mut compare: Vec<Compare>, changes: Vec<Op>, reads: Vec<Op>) -> Txn {
-        let later = compare.split_off(compare.len().min(MOST_OPS));
-        let success = match later.is_empty() {
-            true => [in_portions(changes), reads.clone()].concat(),
-            false => vec![Op::Txn(Txn::change(later, changes, reads.clone()))],
-        };
-        Txn { compare, success, failure: reads }
+    pub fn change(compare: Vec<Compare>, changes: Vec<Op>, reads: Vec<Op>) -> Txn {
+        Txn { compare, success: [in_portions(changes), reads.clone()].concat(), failure: reads }
     }
 
     pub fn json(&self) -> String {
@@ -53,10 +48,10 @@ impl Txn {
 }
 
 fn in_portions(ops: Vec<Op>) -> Vec<Op> {
-    if ops.len() <= MOST_OPS / 2 {
+    if ops.len() <= PORTION {
         return ops;
     }
-    ops.chunks(MOST_OPS / 2).map(|portion| Op::Txn(Txn::read(portion.to_vec()))).collect()
+    ops.chunks(PORTION).map(|portion| Op::Txn(Txn::read(portion.to_vec()))).collect()
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -183,14 +178,16 @@ pub(super) struct Compare {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    mod_revision: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<Bytes>,
 }
 
 impl Compare {
     /// How often the key was written since it was created; 0 where there is none.
     pub fn version(key: &str, version: u64) -> Compare {
-        let version = Some(version.to_string());
-        Compare { key: key.into(), range_end: None, target: "VERSION", result: "EQUAL", version, value: None }
+        let (key, version) = (key.into(), Some(version.to_string()));
+        Compare { key, range_end: None, target: "VERSION", result: "EQUAL", version, mod_revision: None, value: None }
     }
 
     pub fn absent(key: &str) -> Compare {
@@ -206,8 +203,14 @@ impl Compare {
         Compare { range_end: Some(after(prefix).as_str().into()), ..Compare::absent(prefix) }
     }
 
+    /// No key that begins so was written after this revision; of those that went away since it says nothing.
+    pub fn unchanged(prefix: &str, revision: u64) -> Compare {
+        let mod_revision = Some((revision + 1).to_string());
+        Compare { target: "MOD", result: "LESS", version: None, mod_revision, ..Compare::none(prefix) }
+    }
+
     pub fn value(key: &str, value: &str) -> Compare {
-        Compare { key: key.into(), range_end: None, target: "VALUE", result: "EQUAL", version: None, value: Some(value.into()) }
+        Compare { target: "VALUE", version: None, value: Some(value.into()), ..Compare::absent(key) }
     }
 }
 

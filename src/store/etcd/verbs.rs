@@ -21,6 +21,8 @@ use crate::store::{Beat, Error, Outcome};
 const MOST_WAITERS: usize = 10_000;
 /// More of those before one's place that count as having joined earlier are not looked through for it.
 const MOST_LED: usize = 500;
+/// More that are found dead at once are not compared one by one.
+const MOST_JUDGED: usize = 40;
 /// An id whose ticket may yet be appended must stay gone for longer than a request may be under way, in seconds.
 const GONE_FOR: u64 = 60;
 
@@ -212,11 +214,19 @@ impl Etcd {
         if commit.ledger.is_some() && !mutant::on(Mutant::BlindCommit) {
             compare.push(Compare::version(&keys.ledger(), commit.version));
         }
+        // More than etcd compares at once: in place of each of them, that none of this lock's holders has beaten since.
+        let judged = commit.guards.iter().filter(|guard| matches!(guard, Guard::Still(_, Some(_)))).count();
+        let many = judged > MOST_JUDGED;
+        if many {
+            compare.push(Compare::unchanged(&keys.all_beats(), self.revision));
+        }
         for guard in &commit.guards {
             match guard {
+                Guard::Still(id, Some(count)) if many && self.beats.get(id) == Some(count) => {}
                 Guard::Present(id) => compare.push(Compare::present(&self.place(id).key(&keys, id))),
                 Guard::Still(id, Some(count)) => {
-                    compare.extend([Compare::present(&keys.holder(id)), Compare::version(&keys.beats(id), *count)]);
+                    // Beats come and go with the ticket.
+                    compare.push(Compare::version(&keys.beats(id), *count));
                 }
                 Guard::Absent(id) | Guard::Still(id, None) => {
                     compare.extend([keys.holder(id), keys.plain(id), keys.led(id)].iter().map(|key| Compare::absent(key)));
