@@ -88,6 +88,8 @@ mutants! {
     NoRank "no_rank",
     /// a waiter goes in ahead of those before it
     Barge "barge",
+    /// whoever asks for a ticket is let straight in, whatever stands in the way
+    StraightBarge "straight_barge",
     /// a reader goes in ahead of a writer that waits
     WriterStarves "writer_starves",
     /// slots kept for the urgent are given to anybody

@@ -313,7 +313,7 @@ impl Guard {
     pub(super) fn kill(&mut self, now: Tick) -> Vec<Order> {
         self.state = State::Killing { again_at: now + KILL_AGAIN };
         if mutant::on(Mutant::ReleaseBeforeDead) {
-            return vec![Order::Leave, Order::Kill];
+            return vec![Order::Leave];
         }
         vec![Order::Kill]
     }

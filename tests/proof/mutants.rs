@@ -36,7 +36,7 @@ const CASES: &[Case] = &[
     case(Mutant::NoParentDeath, "redis", "kill both"),
     case(Mutant::NoSubreaper, "file", "kill worker,kill sentry"),
     case(Mutant::NoSubreaper, "redis", "kill worker,kill sentry"),
-    case(Mutant::ReleaseBeforeDead, "file", ""),
+    case(Mutant::ReleaseBeforeDead, "file", "kill sentry"),
     case(Mutant::NoQuarantine, "redis", "wipe server,flush server"),
     case(Mutant::NoFenceFloor, "redis", "wipe server,flush server"),
     case(Mutant::NoInheritedTicket, "file", "kill both"),
