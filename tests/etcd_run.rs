@@ -10,8 +10,8 @@ mod crowds;
 #[path = "etcd_run/deaths.rs"]
 mod deaths;
 #[path = "redis_run/log.rs"]
-mod log;
+pub mod log;
 #[path = "etcd_run/members.rs"]
 mod members;
 #[path = "redis_run/stage.rs"]
-mod stage;
+pub mod stage;
