@@ -3,6 +3,7 @@
 
 pub mod support;
 
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,12 @@ use support::proxy::{Proxy, Way, parrot};
 use support::redis::{free_port, make_authority};
 use support::until;
 use support::verdict::{CANARY, damaged, refused, unreachable};
+use vaultlock::bell::Bell;
 use vaultlock::ledger::{Guard, Life, Memory, commit};
 use vaultlock::store::etcd::{Address, Etcd};
 use vaultlock::store::locate::Location;
 use vaultlock::store::{Beat, Error, Store, Terms};
+use vaultlock::time::Clock;
 
 const TERMS: Terms = Terms { request: Duration::from_secs(5), max_ttl: Duration::from_secs(30) };
 
@@ -398,7 +401,19 @@ fn tls_is_verified_in_full_and_a_client_shows_its_certificate() {
     let server = Server::with(1, &tls);
     let url = |ca: &str, cert: &str, key: &str| format!("etcds://127.0.0.1:{}?cacert={ca}&cert={cert}&key={key}", server.port);
     let mut store = open(&url(&ca, &client, &key));
-    hold(&mut store, "x", &ticket("me"));
+    let (me, you) = (ticket("me"), ticket("you"));
+    let view = hold(&mut store, "x", &me);
+    let (mut waiter, bell) = (open(&url(&ca, &client, &key)), Bell::new().unwrap());
+    waiter.take(&lock("x"), &you).unwrap();
+    let wait = |waiter: &mut Etcd, millis| {
+        let asked = Instant::now();
+        let until = Clock::Boottime.now() + Duration::from_millis(millis);
+        waiter.wait(&lock("x"), &you.id, until, bell.as_fd()).unwrap();
+        asked.elapsed()
+    };
+    assert!(wait(&mut waiter, 300) >= Duration::from_millis(300), "nobody woke it");
+    done(store.commit(&lock("x"), &me.id, &vaultlock::ledger::Commit { wake: vec![you.id.clone()], ..nothing(&view) }).unwrap());
+    assert!(wait(&mut waiter, 20_000) < Duration::from_secs(5), "a watch is heard through TLS");
     refused(open(&url(&other, &client, &key)).view(&lock("x"), None), "unknown authority");
     refused(open(&url(&ca, &client, &key).replace("127.0.0.1", "localhost")).view(&lock("x"), None), "another host");
     assert!(open(&format!("etcds://127.0.0.1:{}?cacert={ca}", server.port)).view(&lock("x"), None).is_err(), "no certificate");
@@ -451,4 +466,27 @@ fn two_hundred_dead_holders_are_swept_by_one_who_enters() {
     assert_eq!((swept.ledger.holders.len(), swept.tickets.len(), swept.waiting), (1, 1, 0));
     let left = server.tell(&["get", "--prefix", "--keys-only", "vaultlock/x/"]);
     assert_eq!(left.split_whitespace().count(), 3, "ledger, ticket, beats: {left}");
+}
+
+#[test]
+fn locks_are_listed_page_by_page_and_by_their_long_names() {
+    let server = Server::start();
+    let mut store = server.open_store(&TERMS);
+    let long = "é".repeat(90);
+    for name in ["a", long.as_str(), "z"] {
+        hold(&mut *store, name, &ticket("t"));
+    }
+    // Whatever else lies there, and more of it than a page holds.
+    for at in ["a", "z"] {
+        for chunk in (0..1300).collect::<Vec<u32>>().chunks(100) {
+            let put = |n: &u32| format!("put vaultlock/{at}/q/{n} nonsense\n");
+            let text = format!("\n{}\n\n", chunk.iter().map(put).collect::<String>());
+            let mut txn = server.ctl(&["txn"]);
+            let mut child = txn.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+            std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+            assert!(child.wait().unwrap().success());
+        }
+    }
+    let names = store.locks().unwrap();
+    assert_eq!(names, ["a", "z", long.as_str()].map(lock));
 }

@@ -1,4 +1,8 @@
 //! As much of HTTP/1.1 as etcd's JSON gateway needs: requests that may go out together, and answers whole or in pieces.
+//!
+//! A client library has its sockets to itself. Here a waiter must hear its watch and its bell by one poll(2), a lease and the
+//! ticket on it go out in one piece, and a holder hears its idle line die. So the sockets are ours, and what can be read wrong,
+//! heads and chunks and dates, is read by `httparse` and `httpdate`. A gRPC client would bring a runtime and sixty crates more.
 
 use std::time::UNIX_EPOCH;
 
