@@ -244,7 +244,7 @@ fn a_take_that_comes_after_its_withdrawal_makes_no_ghost() {
         let view = hasty.view(&name, Some(&you.id)).unwrap();
         let came = view.ticket(&you.id).is_some();
         assert_eq!(done(hasty.commit(&name, &you.id, &commit::withdraw(&view, &you.id)).unwrap()).waiting, 0);
-        let is_gone = server.tell(&["get", "--prefix", "--keys-only", "vaultlock/y/g/"]).contains(you.id.as_str());
+        let is_gone = server.tell(&["get", "--prefix", "--keys-only", "vaultlock/y/x/"]).contains(you.id.as_str());
         there |= lost && came;
         under_way |= lost && !came && is_gone;
         assert!(!came || is_gone, "lost: {lost}");

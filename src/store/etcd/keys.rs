@@ -51,12 +51,17 @@ impl Keys {
     }
 
     pub fn led_queue(&self) -> String {
-        format!("{}/l/", self.base)
+        format!("{}/r/", self.base)
     }
 
     /// An id that must not come again.
     pub fn gone(&self, id: &Id) -> String {
-        format!("{}/g/{}", self.base, id.as_str())
+        format!("{}/x/{}", self.base, id.as_str())
+    }
+
+    /// Beats, holders and ledger, which lie one beside the other, are read as one.
+    pub fn held(&self) -> (String, String) {
+        (self.all_beats(), format!("{}\0", self.ledger()))
     }
 
     /// For messages.

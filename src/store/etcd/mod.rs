@@ -4,8 +4,8 @@
 //! {prefix}/{name}/ledger   sealed; its version is the one that etcd counts
 //! {prefix}/{name}/h/{id}   a holder's ticket     {prefix}/{name}/b/{id}   its beats: how often written, and when
 //! {prefix}/{name}/q/{id}   a waiter's ticket, on a lease; in the order of creation
-//! {prefix}/{name}/l/{id}   the same of one that counts as having joined at another time; in the order of that
-//! {prefix}/{name}/g/{id}   an id that left the queue and must not come again, on the lease of its ticket
+//! {prefix}/{name}/r/{id}   the same of one that counts as having joined at another time; in the order of that
+//! {prefix}/{name}/x/{id}   an id that left the queue and must not come again, on the lease of its ticket
 //! {prefix}/.store          the store's record
 //! ```
 //!
@@ -18,6 +18,7 @@
 //! A waiter's own key is what wakes it: a waker writes it anew, unchanged.
 
 mod address;
+mod beats;
 mod cluster;
 mod http;
 mod kept;
@@ -71,6 +72,8 @@ pub struct Etcd {
     places: BTreeMap<Id, (Place, Kept)>,
     /// How often the holders of the last look had beaten.
     beats: BTreeMap<Id, u64>,
+    /// Ids whose ticket was asked for.
+    asked: BTreeSet<Id>,
     /// Ids whose ticket was asked for without an answer: it may yet be appended.
     loose: BTreeSet<Id>,
     /// Ids that were dropped.
@@ -89,6 +92,7 @@ impl Etcd {
             shown: None,
             places: BTreeMap::new(),
             beats: BTreeMap::new(),
+            asked: BTreeSet::new(),
             loose: BTreeSet::new(),
             gone: BTreeSet::new(),
         }
@@ -101,9 +105,24 @@ impl Etcd {
     /// Looks at a lock. A store that has no record of this life gets one.
     fn look(&mut self, lock: &Name, id: Option<&Id>, budget: Budget) -> Result<Seen, Error> {
         let keys = self.keys(lock);
+        let mine = id.map_or(Vec::new(), |id| self.mine(&keys, id));
+        self.look_for(lock, id, &mine, budget)
+    }
+
+    /// Where the ticket may be kept that is not among the holders.
+    fn mine(&self, keys: &Keys, id: &Id) -> Vec<String> {
+        match self.places.get(id) {
+            Some((Place::Holding, _)) => Vec::new(),
+            Some((place, _)) => vec![place.key(keys, id)],
+            None => vec![keys.plain(id), keys.led(id), keys.gone(id)],
+        }
+    }
+
+    fn look_for(&mut self, lock: &Name, id: Option<&Id>, mine: &[String], budget: Budget) -> Result<Seen, Error> {
+        let keys = self.keys(lock);
         for _ in 0..LOOKS {
             let address = self.cluster.address.clone();
-            let look = Look { address: &address, lock, keys: &keys, id, max_ttl: self.terms.max_ttl };
+            let look = Look { address: &address, lock, keys: &keys, id, mine, max_ttl: self.terms.max_ttl };
             let answers = self.cluster.ask(&[Request { path: TXN, json: Txn::read(look.ops()).json() }], budget)?;
             let (_, came) = self.came(answers, look.ops().len())?.map_err(|refused| refused.error)?;
             let epoch = shown::epoch(&came.header);
@@ -135,7 +154,8 @@ impl Etcd {
     fn change(&mut self, lock: &Name, id: &Id, change: Change, budget: Budget) -> Result<Result<(bool, Seen), Refused>, Error> {
         let keys = self.keys(lock);
         let address = self.cluster.address.clone();
-        let look = Look { address: &address, lock, keys: &keys, id: Some(id), max_ttl: self.terms.max_ttl };
+        let mine = self.mine(&keys, id);
+        let look = Look { address: &address, lock, keys: &keys, id: Some(id), mine: &mine, max_ttl: self.terms.max_ttl };
         let reads = look.ops();
         let count = reads.len();
         let txn = Request { path: TXN, json: Txn::change(change.compare, change.ops, reads).json() };
@@ -145,13 +165,16 @@ impl Etcd {
             Ok(came) => came,
             Err(refused) => return Ok(Err(refused)),
         };
+        if !done {
+            return Ok(Ok((false, self.look(lock, Some(id), budget)?)));
+        }
         match look.sight(came)? {
             Sight::Seen(seen) => {
                 let mut seen = *seen;
                 if seen.beyond {
                     seen.view.ahead = self.count_ahead(&keys, &seen, Some(id), budget)?;
                 }
-                Ok(Ok((done, self.note(seen, Some(id))?)))
+                Ok(Ok((true, self.note(seen, Some(id))?)))
             }
             // Another life has begun meanwhile: what was done was done in that.
             Sight::Unrecorded { .. } => Ok(Ok((false, self.look(lock, Some(id), budget)?))),
@@ -176,7 +199,7 @@ impl Etcd {
             self.shown = Some((Stamp { member: header.member_id, at: now }, Clock::Boottime.now()));
         }
         let (done, reads) = txn.settled(count);
-        if reads.len() != count {
+        if done && reads.len() != count {
             return Err(refusal::stranger(&self.cluster.address.members[member], None));
         }
         Ok(Ok((done, Came { header, reads, now, date, between })))

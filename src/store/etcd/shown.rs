@@ -24,6 +24,8 @@ pub(super) struct Look<'a> {
     pub lock: &'a Name,
     pub keys: &'a Keys,
     pub id: Option<&'a Id>,
+    /// Where the asker's ticket may be kept, if not among the holders, or what is left of it.
+    pub mine: &'a [String],
     pub max_ttl: Duration,
 }
 
@@ -91,34 +93,34 @@ impl Look<'_> {
     /// The reads, in the order in which [`Look::sight`] takes them.
     pub fn ops(&self) -> Vec<Op> {
         let keys = self.keys;
-        let mut ranges = vec![
+        let (from, to) = keys.held();
+        let ranges = [
             txn::Range::one(&keys::record(&self.address.prefix)),
-            txn::Range::one(&keys.ledger()),
-            txn::Range::all(&keys.holders()),
-            txn::Range::all(&keys.all_beats()),
+            txn::Range::between(&from, &to),
             txn::Range::all(&keys.queue()).by_age().first(LISTED),
             txn::Range::all(&keys.led_queue()).by_value().first(LISTED),
         ];
-        if let Some(id) = self.id {
-            ranges.extend([&keys.plain(id), &keys.led(id), &keys.gone(id)].map(|key| txn::Range::one(key)));
-        }
-        ranges.into_iter().map(Op::from).collect()
+        let mine = self.mine.iter().map(|key| txn::Range::one(key));
+        ranges.into_iter().chain(mine).map(Op::from).collect()
     }
 
     pub fn sight(&self, came: Came) -> Result<Sight, Error> {
         let mut reads = came.reads.iter();
         let mut next = || reads.next().cloned().unwrap_or_default();
-        let (record, ledger, holders, beats, plain, led) = (next(), next(), next(), next(), next(), next());
-        let (mine_plain, mine_led, gone) = (next(), next(), next());
+        let (record, held, plain, led) = (next(), next(), next(), next());
+        let rest: Vec<Kv> = came.reads.iter().skip(4).filter_map(|read| read.first().cloned()).collect();
+        let mine_in = |folder: &str| rest.iter().find(|kv| kv.key.starts_with(folder.as_bytes()));
+        let held_in = |folder: &str| held.kvs.iter().filter(|kv| kv.key.starts_with(folder.as_bytes())).collect::<Vec<&Kv>>();
+        let (holders, beats) = (held_in(&self.keys.holders()), held_in(&self.keys.all_beats()));
         let epoch = epoch(&came.header);
         let Some(record) = self.record(record.first(), &epoch)? else {
             return Ok(Sight::Unrecorded { version: record.first().map_or(0, |kv| kv.version) });
         };
-        let ledger = self.ledger(ledger.first(), &epoch, came.now.max(came.between.1))?;
+        let ledger = self.ledger(held_in(&self.keys.ledger()).first().copied(), &epoch, came.now.max(came.between.1))?;
         let mut places = BTreeMap::new();
         let mut tickets = self.holders(&holders, &beats, &ledger, &came, &mut places)?;
-        let mut waiters = self.waiters(&plain, mine_plain.first(), Place::Plain, &mut places)?;
-        waiters.extend(self.waiters(&led, mine_led.first(), Place::Led, &mut places)?);
+        let mut waiters = self.waiters(&plain, mine_in(&self.keys.queue()), Place::Plain, &mut places)?;
+        waiters.extend(self.waiters(&led, mine_in(&self.keys.led_queue()), Place::Led, &mut places)?);
         waiters.sort_by_key(|listed| (listed.order, listed.seq));
         let waiting = (plain.count + led.count) as usize;
         let at = self.id.and_then(|id| waiters.iter().position(|listed| listed.ticket.id == *id));
@@ -133,7 +135,7 @@ impl Look<'_> {
         let memory = record.memory();
         let ahead = at.unwrap_or(waiting);
         let view = View { ledger, tickets, waiting, ahead, epoch, memory, max_ttl: self.max_ttl, now: came.now };
-        let gone = gone.first().is_some();
+        let gone = self.id.is_some_and(|id| mine_in(&self.keys.gone(id)).is_some());
         Ok(Sight::Seen(Box::new(Seen { view, record, places, revision: came.header.revision, gone, beyond })))
     }
 
@@ -158,15 +160,15 @@ impl Look<'_> {
 
     fn holders(
         &self,
-        kept: &Range,
-        beats: &Range,
+        kept: &[&Kv],
+        beats: &[&Kv],
         ledger: &Ledger,
         came: &Came,
         places: &mut BTreeMap<Id, (Place, Kept)>,
     ) -> Result<Vec<Listed>, Error> {
-        let beats: BTreeMap<Id, &Kv> = beats.kvs.iter().filter_map(|kv| Some((keys::id(&kv.key)?, kv))).collect();
+        let beats: BTreeMap<Id, &Kv> = beats.iter().filter_map(|kv| Some((keys::id(&kv.key)?, *kv))).collect();
         let mut tickets = Vec::new();
-        for kv in &kept.kvs {
+        for kv in kept.iter().copied() {
             let listed = self.ticket(kv).and_then(|kept| {
                 let beats = beats.get(&kept.ticket.id).ok_or("a holder's beats are missing")?;
                 let life = Life::Beat { count: beats.version, quiet: quiet(Stamp::read(&beats.value)?, came) };
@@ -252,6 +254,6 @@ pub(super) fn quiet(stamp: Option<Stamp>, came: &Came) -> Option<Duration> {
     stamp.filter(|stamp| stamp.member == came.header.member_id && agrees).map(|stamp| came.now.since(stamp.at))
 }
 
-fn listed(kept: &Kept, life: Life) -> Listed {
+pub(super) fn listed(kept: &Kept, life: Life) -> Listed {
     Listed { ticket: kept.ticket.clone(), order: kept.order, seq: kept.seq, at: kept.at, life }
 }

@@ -37,9 +37,9 @@ impl Txn {
         Txn { success: ops, ..Txn::default() }
     }
 
-    /// Does `changes` if all of `compare` holds; either way it ends with `reads`.
+    /// Does `changes` if all of `compare` holds, and then ends with `reads`.
     pub fn change(compare: Vec<Compare>, changes: Vec<Op>, reads: Vec<Op>) -> Txn {
-        Txn { compare, success: [in_portions(changes), reads.clone()].concat(), failure: reads }
+        Txn { compare, success: [in_portions(changes), reads].concat(), failure: Vec::new() }
     }
 
     pub fn json(&self) -> String {

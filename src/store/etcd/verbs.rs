@@ -1,12 +1,12 @@
-//! The verbs as transactions: joining, beating, committing.
+//! The verbs as transactions: joining and committing.
 
 use std::collections::BTreeSet;
 
-use super::cluster::{GRANT, KEEP_ALIVE, TXN};
-use super::kept::{Kept, Stamp};
+use super::cluster::{GRANT, TXN};
+use super::kept::Kept;
 use super::keys::{self, Keys};
 use super::line::Request;
-use super::reply::{self, KeptAlive, Streamed};
+use super::reply;
 use super::shown::{self, Place, Seen};
 use super::txn::{Compare, Op, Range, Txn};
 use super::{Change, Etcd, Refused, refusal};
@@ -15,7 +15,7 @@ use crate::ledger::{Commit, Guard, Id, Ledger, Life, Listed, Straight, Ticket, V
 use crate::mutant::{self, Mutant};
 use crate::name::Name;
 use crate::store::wire::Budget;
-use crate::store::{Beat, Error, Outcome};
+use crate::store::{Error, Outcome};
 
 /// Nobody waits behind so many; a script gone wild must not fill the server.
 const MOST_WAITERS: usize = 10_000;
@@ -32,9 +32,11 @@ impl Etcd {
     pub(super) fn join(&mut self, lock: &Name, ticket: &Ticket, straight: Option<&Straight>) -> Result<View, Error> {
         let budget = Budget::new(self.terms.request);
         let id = &ticket.id;
-        let mut seen = self.look(lock, Some(id), budget)?;
-        let is_known = |seen: &Seen| seen.gone || seen.view.ticket(id).is_some();
-        if is_known(&seen) || self.gone.contains(id) {
+        // An id that was never asked for lies nowhere but among those that are listed, if anywhere.
+        let keys = self.keys(lock);
+        let mine = if self.asked.insert(id.clone()) { Vec::new() } else { self.mine(&keys, id) };
+        let seen = self.look_for(lock, Some(id), &mine, budget)?;
+        if seen.gone || seen.view.ticket(id).is_some() || self.gone.contains(id) {
             return Ok(seen.view);
         }
         if seen.view.waiting >= MOST_WAITERS {
@@ -42,10 +44,9 @@ impl Etcd {
         }
         let entered = straight.and_then(|straight| straight.commit(&alone(&seen.view, ticket), ticket));
         if let Some(ledger) = entered.and_then(|commit| commit.ledger) {
-            let tried = self.go_straight(lock, ticket, &seen, &ledger, budget);
-            seen = self.unless_loose(id, tried)?;
-            if is_known(&seen) {
-                return Ok(seen.view);
+            let tried = self.go_straight(lock, ticket, &seen, ledger, budget);
+            if let Some(entered) = self.unless_loose(id, tried)? {
+                return Ok(entered.view);
             }
         }
         let appended = self.append(lock, ticket, &seen, budget);
@@ -60,7 +61,15 @@ impl Etcd {
         tried
     }
 
-    fn go_straight(&mut self, lock: &Name, ticket: &Ticket, seen: &Seen, ledger: &Ledger, budget: Budget) -> Result<Seen, Error> {
+    /// Enters the lock that was seen plain, if it still is: then it is known what is there without looking.
+    fn go_straight(
+        &mut self,
+        lock: &Name,
+        ticket: &Ticket,
+        seen: &Seen,
+        ledger: Ledger,
+        budget: Budget,
+    ) -> Result<Option<Seen>, Error> {
         let (keys, id) = (self.keys(lock), &ticket.id);
         let compare = vec![
             Compare::value(&keys::record(&self.cluster.address.prefix), &seen.record.text()),
@@ -70,18 +79,25 @@ impl Etcd {
             Compare::absent(&keys.holder(id)),
             Compare::absent(&keys.gone(id)),
         ];
+        let mut kept = Kept::new(ticket, seen.view.now);
         let ops = vec![
-            Op::put(&keys.ledger(), &sealed(&write_ledger(ledger))),
-            Op::put(&keys.holder(id), &Kept::new(ticket, seen.view.now).text()),
+            Op::put(&keys.ledger(), &sealed(&write_ledger(&ledger))),
+            Op::put(&keys.holder(id), &kept.text()),
             Op::put(&keys.beats(id), &self.stamp()),
         ];
-        let change = Change { first: None, compare, ops };
-        let (done, mut next) = self.change(lock, id, change, budget)?.map_err(|refused| refused.error)?;
-        if done {
-            // The ledger was made by what the clock showed then.
-            next.view.now = seen.view.now;
+        let enter = Txn::change(compare, ops, Vec::new());
+        let answers = self.cluster.ask(&[Request { path: TXN, json: enter.json() }], budget)?;
+        let (done, came) = self.came(answers, 0)?.map_err(|refused| refused.error)?;
+        if !done || shown::epoch(&came.header) != seen.view.epoch {
+            return Ok(None);
         }
-        Ok(next)
+        let revision = came.header.revision;
+        kept.seq = revision;
+        let tickets = vec![shown::listed(&kept, Life::Beat { count: 1, quiet: None })];
+        let view = View { ledger, tickets, waiting: 0, ahead: 0, ..seen.view.clone() };
+        let places = [(id.clone(), (Place::Holding, kept))].into();
+        let entered = Seen { view, record: seen.record.clone(), places, revision, gone: false, beyond: false };
+        self.note(entered, Some(id)).map(Some)
     }
 
     fn append(&mut self, lock: &Name, ticket: &Ticket, seen: &Seen, budget: Budget) -> Result<Seen, Error> {
@@ -106,69 +122,6 @@ impl Etcd {
 
     fn lease_trouble(&self) -> String {
         format!("{} granted no lease: look at its health, and whether it is full", self.cluster.address.display())
-    }
-
-    /// Renews the lease. That counts only if the ticket is still seen after it: etcd also renews leases that are gone.
-    pub(super) fn beat_as_waiter(&mut self, lock: &Name, id: &Id, with: &[Id], budget: Budget) -> Result<Beat, Error> {
-        let keys = self.keys(lock);
-        let alive = serde_json::json!({ "ID": keys::lease(id).to_string() }).to_string();
-        let reads = beat_reads(&keys, id, with);
-        let count = reads.len();
-        let requests = [Request { path: KEEP_ALIVE, json: alive }, Request { path: TXN, json: Txn::read(reads).json() }];
-        let answers = self.cluster.ask(&requests, budget)?;
-        let member = answers.member;
-        let renewed = match &answers.parts[0] {
-            Ok(answer) => self.cluster.read::<Streamed<KeptAlive>>(member, &answer.json)?.result.is_some_and(|kept| kept.ttl > 0),
-            Err(complaint) => return Err(self.cluster.refusal(member, complaint)),
-        };
-        let (_, came) = self.came(answers, count)?.map_err(|refused| refused.error)?;
-        let reads = &came.reads;
-        if reads[0].first().is_some() {
-            // An entry whose answer was lost.
-            return self.beat_as_holder(lock, id, with, budget);
-        }
-        let is_here = reads[1].first().is_some() || reads[2].first().is_some();
-        if !renewed || !is_here {
-            self.wakes.close();
-            return Ok(Beat::Gone);
-        }
-        self.alive(came, with)
-    }
-
-    /// Writes the beat, which who watches can see, if the ticket is there.
-    pub(super) fn beat_as_holder(&mut self, lock: &Name, id: &Id, with: &[Id], budget: Budget) -> Result<Beat, Error> {
-        let keys = self.keys(lock);
-        let reads = beat_reads(&keys, id, with);
-        let count = reads.len();
-        let txn = Txn::change(vec![Compare::present(&keys.holder(id))], vec![Op::put(&keys.beats(id), &self.stamp())], reads);
-        let answers = self.cluster.ask(&[Request { path: TXN, json: txn.json() }], budget)?;
-        let (beaten, came) = self.came(answers, count)?.map_err(|refused| refused.error)?;
-        if beaten {
-            return self.alive(came, with);
-        }
-        match came.reads[1].first().or(came.reads[2].first()) {
-            // One of which nothing was known here but its id.
-            Some(_) => self.beat_as_waiter(lock, id, with, budget),
-            None => Ok(Beat::Gone),
-        }
-    }
-
-    fn alive(&self, came: shown::Came, with: &[Id]) -> Result<Beat, Error> {
-        let epoch = shown::epoch(&came.header);
-        let version = came.reads[3].first().map_or(0, |kv| kv.version);
-        let (mut others, mut quiet) = (Vec::new(), None);
-        for (id, places) in with.iter().zip(came.reads[4..].chunks(3)) {
-            if let Some(beats) = places[0].first() {
-                let stamp = Stamp::read(&beats.value).ok().flatten();
-                if others.is_empty() {
-                    quiet = shown::quiet(stamp, &came);
-                }
-                others.push((id.clone(), beats.version));
-            } else if places[1..].iter().any(|place| place.first().is_some()) {
-                others.push((id.clone(), 0));
-            }
-        }
-        Ok(Beat::Alive { version, epoch, others, quiet })
     }
 
     pub(super) fn carry_out(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error> {
@@ -323,15 +276,6 @@ fn alone(view: &View, ticket: &Ticket) -> View {
     let listed = Listed { ticket: ticket.clone(), order: mine.order, seq: mine.seq, at: mine.at, life: Life::Alive };
     let tickets = view.tickets.iter().cloned().chain([listed]).collect();
     View { tickets, waiting: view.waiting + 1, ..view.clone() }
-}
-
-/// What a beat brings back: the asker's ticket, the ledger's version, and of each watched claim its beats or its ticket.
-fn beat_reads(keys: &Keys, id: &Id, with: &[Id]) -> Vec<Op> {
-    let own = [keys.holder(id), keys.plain(id), keys.led(id), keys.ledger()].map(|key| Range::one(&key).keys_only());
-    let watched = with.iter().flat_map(|id| {
-        [Range::one(&keys.beats(id)), Range::one(&keys.plain(id)).keys_only(), Range::one(&keys.led(id)).keys_only()]
-    });
-    own.into_iter().chain(watched).map(Op::from).collect()
 }
 
 fn grant(lease: i64, seconds: u64) -> Request {
