@@ -19,6 +19,9 @@ _vaultlock() {
             vaultlock,completions)
                 cmd="vaultlock__subcmd__completions"
                 ;;
+            vaultlock,fence)
+                cmd="vaultlock__subcmd__fence"
+                ;;
             vaultlock,run)
                 cmd="vaultlock__subcmd__run"
                 ;;
@@ -32,7 +35,7 @@ _vaultlock() {
 
     case "${cmd}" in
         vaultlock)
-            opts="-q -v -h -V --store --quiet --verbose --help --version run status completions"
+            opts="-q -v -h -V --store --quiet --verbose --help --version run status fence completions"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -67,8 +70,26 @@ _vaultlock() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        vaultlock__subcmd__fence)
+            opts="-q -v -h --store --quiet --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         vaultlock__subcmd__run)
-            opts="-n -w -s -x -j -E -k -c -q -v -h --nb --nonblock --timeout --wait --shared --exclusive --slots --priority --aging --preempt --max-waiters --supersede --group --keep --rate --conflict-exit-code --ttl --kill-after --signal --stragglers --if-unavailable --isolate --label --command --store --quiet --verbose --help"
+            opts="-n -w -s -x -j -E -k -c -q -v -h --nb --nonblock --timeout --wait --shared --exclusive --slots --priority --aging --preempt --max-waiters --supersede --group --keep --rate --conflict-exit-code --ttl --kill-after --signal --max-run --stragglers --if-unavailable --guard --isolate --label --command --store --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -146,12 +167,20 @@ _vaultlock() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --max-run)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --stragglers)
                     COMPREPLY=($(compgen -W "leave wait kill" -- "${cur}"))
                     return 0
                     ;;
                 --if-unavailable)
                     COMPREPLY=($(compgen -W "fail skip run" -- "${cur}"))
+                    return 0
+                    ;;
+                --guard)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --label)

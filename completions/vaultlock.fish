@@ -31,6 +31,7 @@ complete -c vaultlock -n "__fish_vaultlock_needs_command" -s h -l help -d 'Print
 complete -c vaultlock -n "__fish_vaultlock_needs_command" -s V -l version -d 'Print version'
 complete -c vaultlock -n "__fish_vaultlock_needs_command" -f -a "run" -d 'Hold the lock while a command runs'
 complete -c vaultlock -n "__fish_vaultlock_needs_command" -f -a "status" -d 'Show who holds locks and who waits'
+complete -c vaultlock -n "__fish_vaultlock_needs_command" -f -a "fence" -d 'Run a command unless a fencing number is below a resource\'s high-water mark'
 complete -c vaultlock -n "__fish_vaultlock_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s w -l wait -l timeout -d 'Wait at most this long, then end with 75' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s j -l slots -d 'A semaphore: up to N hold the lock together' -r
@@ -46,12 +47,14 @@ complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s E -l conflic
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l ttl -d 'How long the lease outlives its last renewal [default: 30s, or the store\'s max_ttl]' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s k -l kill-after -d 'From the stop signal to SIGKILL, when the lease is lost [default: 5s, at most a quarter of the ttl]' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l signal -d 'The stop signal, by name or number' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l max-run -d 'Stop the job after this long, and end with 124; 0 for no limit' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l stragglers -d 'What becomes of processes the job leaves behind when it ends by itself' -r -f -a "leave\t'They run on without the lock, which is said once'
 wait\t'The lock is kept until the last of them has ended'
 kill\t'They are killed'"
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l if-unavailable -d 'What to do if the store can\'t be reached before the start' -r -f -a "fail\t'End with 125'
 skip\t'End with 0, the job was not run'
 run\t'Run the job without the lock, and say so'"
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l guard -d 'Raise FILE\'s high-water mark (see vaultlock fence) to the run\'s fence before the job starts' -r -F
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l label -d 'Shown to whoever waits, such as a CI job\'s URL [default: user@host and the command\'s name]' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s c -l command -d 'Run STRING through the shell ($SHELL, else /bin/sh) in place of COMMAND' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
@@ -68,7 +71,11 @@ complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -l json -d '
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -s h -l help -d 'Print help'
-complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss:// or redis+unix://. Else $VAULTLOCK_STORE, else the file store of this user' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -s q -l quiet -d 'Say nothing but errors'
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -s h -l help -d 'Print help'
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss:// or redis+unix://. Else $VAULTLOCK_STORE, else the file store of this user' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -s h -l help -d 'Print help'

@@ -13,8 +13,12 @@ pub enum Exit {
     Busy,
     /// A newer run of its group took its place.
     Superseded,
+    /// The fencing number is below the resource's high-water mark.
+    Late,
     /// The lease was lost and the job was stopped; never 0, whatever the job made of the signal.
     Lost,
+    /// The job ran for longer than it may.
+    Overtime,
     /// vaultlock itself failed: the store is unreachable, refuses or is damaged.
     Failed,
     /// The command was found but could not be executed.
@@ -34,7 +38,9 @@ impl Exit {
             Exit::Usage => 64,
             Exit::Busy => 75,
             Exit::Superseded => 76,
+            Exit::Late => 77,
             Exit::Lost => 121,
+            Exit::Overtime => 124,
             Exit::Failed => 125,
             Exit::NotExecutable => 126,
             Exit::NotFound => 127,

@@ -5,6 +5,7 @@
 //! run/              guard (events in, orders out) and the one loop
 //! session/          a claim from first word to last; the only meeting of ledger and store
 //! store/ | job/     the outsides: where locks are kept | processes and signals
+//! mark              another outside: a resource's high-water mark
 //! ledger/           the lock itself: who holds, who waits, what follows. Pure
 //! name time timing duration exit secret shown bell mutant    words, numbers, a bell, and how to be wrong
 //! ```
@@ -17,6 +18,7 @@ pub mod duration;
 pub mod exit;
 pub mod job;
 pub mod ledger;
+pub mod mark;
 pub mod mutant;
 pub mod name;
 pub mod run;

@@ -98,6 +98,12 @@ mutants! {
     NoRate "no_rate",
     /// who is superseded waits on
     SupersededStays "superseded_stays",
+    /// who must queue again for a lock keeps the locks that come after it
+    HoldsOn "holds_on",
+    /// the lease of several locks is as young as the youngest of them
+    YoungestBase "youngest_base",
+    /// nobody looks for a cycle of nested runs
+    NoSearch "no_search",
     /// a lock's processes do not keep its ticket's descriptor
     NoInheritedTicket "no_inherited_ticket",
 }

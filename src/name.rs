@@ -48,6 +48,17 @@ impl Name {
         &self.0
     }
 
+    /// The name as one word in a list: a space is `%20` and a percent sign `%25`. [`Name::from_word`] reads it.
+    pub fn word(&self) -> String {
+        self.0.replace('%', "%25").replace(' ', "%20")
+    }
+
+    /// The name that [`Name::word`] spelled so; `None` if it spelled none.
+    pub fn from_word(word: &str) -> Option<Name> {
+        let name = Name::new(&word.replace("%20", " ").replace("%25", "%")).ok()?;
+        (name.word() == word).then_some(name)
+    }
+
     /// The name spelled with `a-z 0-9 _ . - % ~` alone: safe as a file name and inside a key. No two names share a
     /// spelling: what is not plain becomes `%xx`, and `~` opens the digest of a name too long to spell out.
     pub fn spelled(&self) -> String {
@@ -82,6 +93,14 @@ impl Name {
         let name = Name::new(&String::from_utf8(bytes).ok()?).ok()?;
         (name.spelled() == spelled).then_some(name)
     }
+}
+
+/// The order in which everybody takes several locks, whatever order they were named in: by their bytes. One that is named
+/// twice is one.
+pub fn in_order(mut names: Vec<Name>) -> Vec<Name> {
+    names.sort();
+    names.dedup();
+    names
 }
 
 impl fmt::Display for Name {
@@ -122,8 +141,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_list_of_names_is_split_at_its_spaces() {
+        for (typed, word) in
+            [("vault-7", "vault-7"), ("db:main/X", "db:main/X"), ("a b", "a%20b"), ("50%", "50%25"), ("%20", "%2520")]
+        {
+            let name = Name::new(typed).unwrap();
+            assert_eq!(name.word(), word);
+            assert_eq!(Name::from_word(word), Some(name));
+        }
+        for wrong in ["", "a b", "%", "%2f", "50%2"] {
+            assert_eq!(Name::from_word(wrong), None, "{wrong}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn a_word_is_read_as_it_was_written(text in "[ %250a:é]{1,12}") {
+            if let Ok(name) = Name::new(&text) {
+                prop_assert!(!name.word().contains(' '));
+                prop_assert_eq!(Name::from_word(&name.word()), Some(name));
+            }
+        }
 
         #[test]
         fn no_two_names_share_a_spelling(a in "\\PC{1,60}", b in "\\PC{1,60}") {

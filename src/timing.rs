@@ -40,6 +40,9 @@ pub const BEATS_PER_TTL: u32 = 5;
 /// The longest a request to the store may take; later than this it counts as unanswered.
 pub const LONGEST_REQUEST: Duration = Duration::from_secs(5);
 
+/// The shortest time for one request where several locks share what there is.
+const LEAST_REQUEST: Duration = Duration::from_millis(50);
+
 /// One holder's numbers, checked against each other when they are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -69,6 +72,11 @@ pub enum TimingError {
         say(*.grace), say(*.ttl), say(*.most)
     )]
     Grace { grace: Duration, ttl: Duration, most: Duration },
+    #[error(
+        "the beats of {} locks do not fit into a ttl of {} with --kill-after {}: choose a longer --ttl or fewer locks",
+        .locks, say(*.ttl), say(*.grace)
+    )]
+    Locks { locks: u32, ttl: Duration, grace: Duration },
 }
 
 impl Timing {
@@ -97,6 +105,21 @@ impl Timing {
             return Err(TimingError::Grace { grace: timing.grace, ttl, most });
         }
         Ok(timing)
+    }
+
+    /// The same for so many locks, whose beats follow each other on one line: all of them may go unanswered once before the
+    /// stop, so that the more there are, the less time each has.
+    ///
+    /// # Errors
+    /// There are too many for the ttl.
+    pub fn for_locks(self, locks: u32) -> Result<Timing, TimingError> {
+        let start = Tick(0);
+        let spare = (start + self.beat).until(self.stop_at(start));
+        let request = self.request.min(spare / locks.max(1));
+        if locks > 1 && request < LEAST_REQUEST {
+            return Err(TimingError::Locks { locks, ttl: self.ttl, grace: self.grace });
+        }
+        Ok(Timing { request, ..self })
     }
 
     /// When the stop signal goes out if no beat sent after `sent` is acknowledged.

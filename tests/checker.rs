@@ -60,6 +60,38 @@ fn jobs_of_two_locks_may_live_together() {
     ));
 }
 
+/// A run of two locks, each under a number of its own.
+const BOTH: &str = "asked 0 a 1 1000 - firm 1\nasked 0 b 2 1000 - firm 1\nstart 1 a 1 9 11\nstart 1 b 2 5 11\n";
+
+#[test]
+fn a_run_of_two_locks_is_one_run_and_holds_both() {
+    let end = "end 20 a 1 9 11\nend 20 b 2 5 11\ngone 21 1 0\ngone 21 2 0\n";
+    let verdict = good(on_redis(&format!("{BOTH}{end}calm 22\n")));
+    assert_eq!((verdict.runs, verdict.jobs, verdict.of_several, verdict.codes.get(&0)), (1, 1, 1, Some(&1)));
+    let beside = "asked 2 b 3 1000 - firm\nstart 3 b 3 6 12\ntick 4 a 1 9 11\ntick 4 b 2 5 11\n";
+    bad(&[Rule::Outlived], &on_redis(&format!("{BOTH}{beside}{end}gone 30 3 0\n")));
+}
+
+#[test]
+fn a_fault_of_a_run_of_two_locks_is_one_of_both() {
+    let killed = "fault 10 1 kill worker - 1 8\nstruck 10 1\n";
+    let verdict = on_redis(&format!("{BOTH}{killed}tick 1100 b 2 5 11\ngone 1200 1 121\ngone 1200 2 121\n"));
+    bad(&[Rule::Deadline], &verdict);
+    good(on_redis(&format!("{BOTH}{killed}tick 900 b 2 5 11\ngone 1000 1 121\ngone 1000 2 121\n")));
+}
+
+#[test]
+fn a_recovery_is_not_measured_where_somebody_waits_for_another_lock_too() {
+    // Job 2 may have the lock long before it starts.
+    let waits = "asked 0 a 1 1000 - firm\nasked 0 a 2 1000 - firm 2\nasked 0 b 3 1000 - firm 2\nasked 0 a 4 1000 - firm\n";
+    let dead = "start 10 a 1 100 11\nfault 5000 1 kill all a 1 8 9 11\nstruck 5000 1\ncleared 5001 1\ngone 5002 1 -9\n";
+    let turns =
+        "start 9000 a 2 101 12\nstart 9000 b 3 7 12\ngone 9010 2 0\ngone 9010 3 0\nstart 9020 a 4 102 13\ngone 9030 4 0\n";
+    good(on_redis(&format!("{waits}{dead}{turns}")));
+    let alone = waits.replace("- firm 2\n", "- firm\n");
+    assert!(on_redis(&format!("{alone}{dead}{turns}")).count(Rule::Recovery) == 1);
+}
+
 #[test]
 fn a_life_after_a_later_jobs_start_is_an_overlap() {
     for word in ["tick", "end"] {

@@ -4,9 +4,9 @@ pub mod support;
 
 use std::time::Duration;
 
-use support::claims::{lock, ticket};
+use support::claims::{hold, lock, ticket};
 use vaultlock::ledger::policy::Supersede;
-use vaultlock::ledger::{Policy, StopReason, Ticket, Watched};
+use vaultlock::ledger::{Level, Policy, StopReason, Ticket, Watched};
 use vaultlock::session::words::{Answer, Request, Step};
 use vaultlock::session::{Claim, Ending, Loss, News};
 use vaultlock::store::memory::{MemoryServer, MemoryStore};
@@ -59,6 +59,7 @@ impl Scene {
             Request::Beat(with) => Answer::Beat(self.store.beat(&name, &id, with).unwrap()),
             Request::View => Answer::View(self.store.view(&name, Some(&id)).unwrap()),
             Request::Commit(commit) => Answer::Outcome(self.store.commit(&name, &id, commit).unwrap()),
+            Request::Survey(lock) => Answer::Survey(self.store.view(lock, None).ok()),
         }
     }
 
@@ -153,6 +154,20 @@ fn a_stopped_job_keeps_its_place_and_does_not_go_straight_in() {
     scene.claim.pause(false);
     scene.settle();
     assert!(scene.granted().is_some());
+}
+
+#[test]
+fn who_can_not_see_a_lock_around_it_beats_all_the_same() {
+    let server = server();
+    hold(&mut server.connect(), "x", &ticket("holder"));
+    let chain = vec![Level { lock: "outer".to_owned(), session: "around".to_owned() }];
+    let mut scene = Scene::new(&server, Ticket { chain, ..ticket("inside") }, Tick::NEVER);
+    scene.settle();
+    scene.now = at(1.0);
+    assert_eq!(scene.request(), Request::Survey(lock("outer")));
+    scene.lose_answer();
+    scene.now = at(6.2);
+    assert!(matches!(scene.request(), Request::Beat(_)));
 }
 
 #[test]
@@ -257,7 +272,7 @@ fn a_holder_whose_ticket_is_gone_has_lost() {
     server.restart(true);
     scene.now = at(6.0);
     assert!(matches!(scene.rest(), Step::Wait(Tick::NEVER)));
-    assert_eq!(scene.news.last(), Some(&News::Lost(Loss::Forgotten)));
+    assert_eq!(scene.news.last(), Some(&News::Lost { at: 0, loss: Loss::Forgotten }));
 }
 
 #[test]
@@ -304,7 +319,7 @@ fn a_restart_with_its_data_is_adopted_and_never_noticed() {
     server.restart(false);
     scene.now = at(6.0);
     scene.settle();
-    assert!(!scene.news.iter().any(|news| matches!(news, News::Lost(_))), "{:?}", scene.news);
+    assert!(!scene.news.iter().any(|news| matches!(news, News::Lost { .. })), "{:?}", scene.news);
     let view = server.connect().view(&lock("x"), None).unwrap();
     assert_eq!(view.ledger.epoch, view.epoch, "carried over");
 }
@@ -405,7 +420,7 @@ fn one_that_is_preempted_before_its_job_began_gives_the_lock_back_and_queues_aga
     let mut urgent = Scene::new(&server, Ticket { priority: 1, policy, ..ticket("b") }, Tick::NEVER);
     urgent.settle();
     scene.settle();
-    assert_eq!((scene.granted(), scene.news.iter().filter(|news| matches!(news, News::Lost(_))).count()), (None, 0));
+    assert_eq!((scene.granted(), scene.news.iter().filter(|news| matches!(news, News::Lost { .. })).count()), (None, 0));
     let view = server.connect().view(&lock("x"), None).unwrap();
     assert_eq!((view.ledger.holders.len(), view.ledger.stops.len(), view.waiting), (0, 0, 2), "{view:?}");
     urgent.now = urgent.now + Duration::from_secs(1);

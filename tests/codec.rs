@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use vaultlock::ledger::codec::{self, FMT};
 use vaultlock::ledger::policy::{FURTHEST_LEAD, Keep, LONGEST_RATE, MOST_GRANTS, Policy, Rate, Rated, Supersede};
-use vaultlock::ledger::{Holder, Id, Ledger, Mode, Stop, StopReason, Ticket, Who};
+use vaultlock::ledger::{Holder, Id, Ledger, Level, Mode, Stop, StopReason, Ticket, Who};
 use vaultlock::time::Wall;
 
 const NOW: Wall = Wall(1_795_000_000_000);
@@ -35,10 +35,15 @@ fn policy() -> impl Strategy<Value = Policy> {
     })
 }
 
+fn chain() -> impl Strategy<Value = Vec<Level>> {
+    let level = ("\\PC{1,40}", "[0-9a-f]{12}").prop_map(|(lock, session)| Level { lock, session });
+    proptest::collection::vec(level, 0..4)
+}
+
 fn ticket() -> impl Strategy<Value = Ticket> {
     let lead = -FURTHEST_LEAD..=FURTHEST_LEAD;
-    (id(), mode(), 1u32.., any::<i32>(), lead, 1u64..=86_400_000, who(), policy()).prop_map(
-        |(id, mode, slots, priority, lead_ms, ttl_ms, who, policy)| Ticket {
+    (id(), mode(), 1u32.., any::<i32>(), lead, 1u64..=86_400_000, who(), policy(), chain()).prop_map(
+        |(id, mode, slots, priority, lead_ms, ttl_ms, who, policy, chain)| Ticket {
             fmt: FMT,
             id,
             mode,
@@ -48,6 +53,7 @@ fn ticket() -> impl Strategy<Value = Ticket> {
             ttl_ms,
             who,
             policy,
+            chain,
         },
     )
 }

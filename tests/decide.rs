@@ -162,6 +162,7 @@ impl Lock {
             policy: Policy::default(),
             ttl_ms: 10_000,
             who: Who { label: who.into(), host: "h".into(), pid: 1 },
+            chain: Vec::new(),
         };
         let mut life = Life::Beat { count: 1, quiet: None };
         for word in words {

@@ -11,10 +11,14 @@ mod vault;
 
 #[path = "end_to_end/contention.rs"]
 mod contention;
+#[path = "end_to_end/cycles.rs"]
+mod cycles;
 #[path = "end_to_end/damage.rs"]
 mod damage;
 #[path = "end_to_end/deaths.rs"]
 mod deaths;
+#[path = "end_to_end/fencing.rs"]
+mod fencing;
 #[path = "end_to_end/foreign_text.rs"]
 mod foreign_text;
 #[path = "end_to_end/full_disk.rs"]
@@ -27,6 +31,8 @@ pub mod log;
 mod policies;
 #[path = "end_to_end/run.rs"]
 mod run;
+#[path = "end_to_end/several.rs"]
+mod several;
 #[path = "end_to_end/status.rs"]
 mod status;
 #[path = "end_to_end/store_file.rs"]

@@ -28,12 +28,12 @@ fn guard(stragglers: Stragglers) -> Guard {
 fn running(stragglers: Stragglers) -> Guard {
     let mut guard = guard(stragglers);
     let orders = guard.handle(granted(), at(0.1));
-    assert_eq!(orders[1..], [Order::Arm(at(0.0)), Order::Start { fence: Some(7) }]);
+    assert_eq!(orders[1..], [Order::Arm(at(0.0)), Order::Start { fences: vec![7] }]);
     guard
 }
 
 fn granted() -> Event {
-    Event::News(News::Granted { fence: 7, sent: at(0.0) })
+    Event::News(News::Granted { fences: vec![7], sent: at(0.0) })
 }
 
 fn signal(signal: Signal) -> Event {
@@ -58,8 +58,8 @@ fn a_job_that_ends_by_itself_gives_its_own_code() {
 fn a_superseded_job_goes_down_the_same_ladder_and_is_76() {
     let mut guard = running(Stragglers::Leave);
     let loss = Loss::Stopped(StopReason::Superseded);
-    let said = Order::Say(Saying::Lost(Reason::Loss(loss)));
-    assert_eq!(guard.handle(Event::News(News::Lost(loss)), at(1.0)), [said, Order::Stop]);
+    let said = Order::Say(Saying::Lost(Reason::Loss { at: 0, loss }));
+    assert_eq!(guard.handle(Event::News(News::Lost { at: 0, loss }), at(1.0)), [said, Order::Stop]);
     assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.1)), [Order::Kill], "whatever the job makes of it");
     assert_eq!(guard.handle(Event::Killed(Ok(())), at(1.2)), [Order::Leave]);
     let end = guard.handle(Event::Ended(Ending::Left), at(1.3));
@@ -118,11 +118,11 @@ fn who_wakes_up_after_the_kill_time_kills_at_once() {
 fn every_kind_of_loss_stops_the_job() {
     for loss in [Loss::Forgotten, Loss::Swept, Loss::Stopped(StopReason::Preempted)] {
         let mut guard = running(Stragglers::Leave);
-        let orders = guard.handle(Event::News(News::Lost(loss)), at(1.0));
-        assert_eq!(orders, [Order::Say(Saying::Lost(Reason::Loss(loss))), Order::Stop]);
+        let orders = guard.handle(Event::News(News::Lost { at: 0, loss }), at(1.0));
+        assert_eq!(orders, [Order::Say(Saying::Lost(Reason::Loss { at: 0, loss })), Order::Stop]);
         assert_eq!(guard.wake_at(), at(3.5), "the grace, which ends before the lease does");
         let mut late = running(Stragglers::Leave);
-        let _ = late.handle(Event::News(News::Lost(loss)), at(4.0));
+        let _ = late.handle(Event::News(News::Lost { at: 0, loss }), at(4.0));
         assert!(late.wake_at() <= at(7.4), "but never later than the kill time");
     }
 }
@@ -199,7 +199,7 @@ fn nothing_starts_between_a_stop_and_its_continuation() {
     assert_eq!(guard.handle(granted(), at(0.1)), [], "the commit was under way");
     let orders = guard.handle(signal(Signal::SIGCONT), at(1.0));
     assert_eq!(orders.first(), Some(&Order::Resume));
-    assert_eq!(orders.last(), Some(&Order::Start { fence: Some(7) }));
+    assert_eq!(orders.last(), Some(&Order::Start { fences: vec![7] }));
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn an_unreachable_store_fails_skips_or_runs_unlocked() {
     for (policy, last) in [
         (IfUnavailable::Fail, Order::Finish(Verdict::Code(125))),
         (IfUnavailable::Skip, Order::Finish(Verdict::Code(0))),
-        (IfUnavailable::Run, Order::Start { fence: None }),
+        (IfUnavailable::Run, Order::Start { fences: vec![] }),
     ] {
         let mut guard = Guard::new(timing(), Stragglers::Leave, policy, 75);
         let orders = guard.handle(Event::Ended(Ending::Unavailable("no answer".into())), at(1.0));
@@ -247,9 +247,141 @@ fn busy_ends_with_the_conflict_code() {
 fn a_failed_release_leaves_the_jobs_code_alone() {
     let mut guard = running(Stragglers::Leave);
     let _ = guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.0));
-    let orders = guard.handle(Event::Ended(Ending::Unreleased("gone".into())), at(2.0));
+    let orders = guard.handle(Event::Ended(Ending::Unreleased { which: vec![0], trouble: "gone".into() }), at(2.0));
     assert_eq!(
         orders[1..],
-        [Order::Say(Saying::Unreleased("gone".into())), Order::CountLeftBehind, Order::Finish(Verdict::Code(0))]
+        [
+            Order::Say(Saying::Unreleased { which: vec![0], trouble: "gone".into() }),
+            Order::CountLeftBehind,
+            Order::Finish(Verdict::Code(0))
+        ]
     );
+}
+
+/// A guard whose job may run for 3 s from 0.1 on.
+fn limited(stragglers: Stragglers) -> Guard {
+    let mut guard = guard(stragglers).within(Some(Duration::from_secs(3)));
+    let orders = guard.handle(granted(), at(0.1));
+    assert_eq!(orders[2], Order::Start { fences: vec![7] });
+    assert_eq!(guard.wake_at(), at(3.1));
+    guard
+}
+
+fn overtime() -> Order {
+    Order::Say(Saying::Overtime(Duration::from_secs(3)))
+}
+
+#[test]
+fn a_job_that_takes_too_long_is_stopped_then_killed_and_the_lock_given_back_at_its_end() {
+    let mut guard = limited(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::News(News::Renewed { sent: at(2.0) }), at(2.0)), []);
+    assert_eq!(guard.handle(Event::Time, at(3.0)), []);
+    assert_eq!(guard.handle(Event::Time, at(3.1)), [overtime(), Order::Stop]);
+    assert_eq!(guard.wake_at(), at(5.6), "the grace");
+    assert_eq!(guard.handle(Event::News(News::Renewed { sent: at(4.0) }), at(4.0)), [], "the lease is kept meanwhile");
+    assert_eq!(guard.handle(Event::Time, at(5.6)), [Order::Kill]);
+    assert_eq!(guard.handle(Event::Killed(Ok(())), at(5.7)), [Order::Leave]);
+    let end = [Order::Say(Saying::WaitOver), Order::Finish(Verdict::Code(124))];
+    assert_eq!(guard.handle(Event::Ended(Ending::Left), at(5.8)), end);
+}
+
+#[test]
+fn a_job_that_obeys_or_that_was_never_late_ends_the_wait() {
+    let mut guard = limited(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::Time, at(3.1)), [overtime(), Order::Stop]);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(0))), at(3.2)), [Order::Kill], "what it started is ended too");
+    assert_eq!(guard.handle(Event::Killed(Ok(())), at(3.2)), [Order::Leave]);
+    assert_eq!(guard.handle(Event::Ended(Ending::Left), at(3.3)).last(), Some(&Order::Finish(Verdict::Code(124))));
+
+    let mut guard = limited(Stragglers::Leave);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(0))), at(3.0)), [Order::Leave]);
+    assert_eq!(guard.handle(Event::Time, at(3.2)), []);
+    assert!(guard.handle(Event::Ended(Ending::Left), at(3.3)).contains(&Order::Finish(Verdict::Code(0))));
+}
+
+#[test]
+fn a_lease_that_is_lost_while_the_job_is_stopped_shortens_its_grace() {
+    // Not renewed since 0: dead by 9.9, so killed at 7.4.
+    let mut guard = limited(Stragglers::Leave).within(Some(Duration::from_secs(3)));
+    assert_eq!(guard.handle(Event::Time, at(3.1)), [overtime(), Order::Stop]);
+    let loss = News::Lost { at: 0, loss: Loss::Swept };
+    let said = guard.handle(Event::News(loss), at(4.0));
+    assert!(matches!(said[..], [Order::Say(Saying::Lost(_))]), "{said:?}");
+    assert_eq!(guard.wake_at(), at(5.6), "no later than it was");
+    assert_eq!(guard.handle(Event::Time, at(5.6)), [Order::Kill]);
+    assert_eq!(guard.handle(Event::Killed(Ok(())), at(5.6)), [Order::Leave]);
+    assert!(guard.handle(Event::Ended(Ending::Left), at(5.7)).contains(&Order::Finish(Verdict::Code(121))));
+
+    let mut guard = running(Stragglers::Leave).within(None);
+    assert_eq!(guard.wake_at(), at(4.9));
+    assert_eq!(guard.handle(Event::Time, at(4.9)), [lost(), Order::Stop], "without a limit there is none");
+}
+
+#[test]
+fn what_is_waited_for_after_the_job_is_killed_when_the_time_is_up() {
+    let mut guard = limited(Stragglers::Wait);
+    assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.0)), [Order::CountLeftBehind]);
+    assert_eq!(guard.handle(Event::LeftBehind(vec![9]), at(1.0)), [Order::Say(Saying::Lingers(vec![9]))]);
+    assert_eq!(guard.handle(Event::Time, at(3.1)), [overtime(), Order::Kill]);
+    assert_eq!(guard.handle(Event::Killed(Ok(())), at(3.2)), [Order::Leave]);
+    assert!(guard.handle(Event::Ended(Ending::Left), at(3.3)).contains(&Order::Finish(Verdict::Code(124))));
+}
+
+#[test]
+fn a_job_without_the_lock_has_its_limit_all_the_same() {
+    let unlocked = Guard::new(timing(), Stragglers::Leave, IfUnavailable::Run, 75);
+    let mut guard = unlocked.within(Some(Duration::from_secs(3)));
+    let orders = guard.handle(Event::Ended(Ending::Unavailable("gone".to_owned())), at(1.0));
+    assert_eq!(orders.last(), Some(&Order::Start { fences: vec![] }));
+    assert_eq!(guard.wake_at(), at(4.0));
+    assert_eq!(guard.handle(Event::Time, at(4.0)), [overtime(), Order::Stop]);
+    assert_eq!(guard.wake_at(), at(6.5), "no lease shortens the grace");
+}
+
+/// A guard that has a mark raised first; let in at 0.1 on a lease sent at 0.
+fn marking() -> Guard {
+    let mut guard = guard(Stragglers::Leave).marking(true);
+    let orders = guard.handle(granted(), at(0.1));
+    assert_eq!(orders[1..], [Order::Arm(at(0.0)), Order::Mark { fence: 7 }]);
+    guard
+}
+
+#[test]
+fn the_mark_is_raised_before_the_job_starts() {
+    let mut guard = marking();
+    assert_eq!(guard.handle(Event::Marked, at(0.2)), [Order::Start { fences: vec![7] }]);
+    assert!(guard.thinks_it_runs());
+}
+
+#[test]
+fn earlier_writers_are_waited_for_as_long_as_the_lease_lasts() {
+    let mut guard = marking();
+    assert_eq!(guard.handle(Event::MarkBusy, at(0.1)), []);
+    assert_eq!(guard.wake_at(), at(0.12));
+    assert_eq!(guard.handle(Event::Time, at(0.12)), [Order::Mark { fence: 7 }]);
+    assert_eq!(guard.handle(Event::MarkBusy, at(1.2)), [Order::Say(Saying::MarkBusy)]);
+    assert_eq!(guard.handle(Event::MarkBusy, at(1.3)), [], "said once");
+    assert_eq!(guard.handle(Event::News(News::Renewed { sent: at(2.0) }), at(2.0)), []);
+    // Stop at 4.9 after the beat: too late for a job.
+    let late = [Order::Say(Saying::TooLate(Duration::from_secs(5))), Order::Leave];
+    assert_eq!(guard.handle(Event::Time, at(7.0)), late);
+    assert!(guard.handle(Event::Ended(Ending::Left), at(7.1)).contains(&Order::Finish(Verdict::Code(121))));
+    let mut guard = marking();
+    let late = [Order::Say(Saying::TooLate(Duration::from_secs(5))), Order::Leave];
+    assert_eq!(guard.handle(Event::Marked, at(5.0)), late, "raising it took its time");
+}
+
+#[test]
+fn before_the_start_a_signal_a_loss_or_a_dead_sentry_gives_the_lock_back() {
+    let loss = || Event::News(News::Lost { at: 0, loss: Loss::Swept });
+    for (event, code) in [(signal(Signal::SIGTERM), Verdict::Signal(15)), (Event::Job(Job::SentryDied), Verdict::Code(125))] {
+        let mut guard = marking();
+        assert_eq!(guard.handle(event, at(0.2)), [Order::Leave]);
+        assert_eq!(guard.handle(Event::Marked, at(0.3)), [], "nothing starts any more");
+        assert!(guard.handle(Event::Ended(Ending::Left), at(0.3)).contains(&Order::Finish(code)));
+    }
+    let mut guard = marking();
+    let said = guard.handle(loss(), at(0.2));
+    assert!(matches!(said[..], [Order::Say(Saying::LostUnstarted(_)), Order::Leave]), "{said:?}");
+    assert!(guard.handle(Event::Ended(Ending::Left), at(0.3)).contains(&Order::Finish(Verdict::Code(121))));
 }

@@ -27,6 +27,8 @@ mod policies;
 mod refusals;
 #[path = "redis_run/secrets.rs"]
 mod secrets;
+#[path = "redis_run/several.rs"]
+mod several;
 #[path = "redis_run/stage.rs"]
 mod stage;
 #[path = "redis_run/ways_in.rs"]

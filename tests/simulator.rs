@@ -15,6 +15,8 @@ mod host;
 mod judge;
 #[path = "simulator/mix.rs"]
 mod mix;
+#[path = "simulator/nest.rs"]
+mod nest;
 #[path = "simulator/outside.rs"]
 mod outside;
 #[path = "simulator/processes.rs"]

@@ -1,6 +1,7 @@
 //! The words of the command line, typed and not yet understood: nothing here does anything.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -40,6 +41,8 @@ pub enum Verb {
     Run(Box<Run>),
     /// Show who holds locks and who waits
     Status(Status),
+    /// Run a command unless a fencing number is below a resource's high-water mark
+    Fence(Fence),
     /// Print a completion script
     Completions {
         /// For this shell
@@ -49,11 +52,16 @@ pub enum Verb {
 
 /// `vaultlock run`.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "vaultlock run [OPTIONS] NAME [--] COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME -c STRING")]
+#[command(
+    override_usage = "vaultlock run [OPTIONS] NAME [--] COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME... -- COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME -c STRING"
+)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Run {
-    /// The lock: 1 to 200 bytes of UTF-8 without control characters
+    /// The lock, or with `--` before COMMAND several, all held or none: each 1 to 200 bytes of UTF-8 without control characters
     pub name: String,
+    /// The other locks, where there are several (names.rs).
+    #[arg(skip)]
+    pub more: Vec<String>,
     /// The command and its arguments. Options of vaultlock stand before it, never after
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub words: Vec<OsString>,
@@ -84,12 +92,18 @@ pub struct Run {
     /// The stop signal, by name or number
     #[arg(long, value_name = "SIG", default_value = "TERM", value_parser = signal)]
     pub signal: Signal,
+    /// Stop the job after this long, and end with 124; 0 for no limit
+    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
+    pub max_run: Option<Duration>,
     /// What becomes of processes the job leaves behind when it ends by itself
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Stragglers::Leave)]
     pub stragglers: Stragglers,
     /// What to do if the store can't be reached before the start
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = IfUnavailable::Fail)]
     pub if_unavailable: IfUnavailable,
+    /// Raise FILE's high-water mark (see vaultlock fence) to the run's fence before the job starts
+    #[arg(long, value_name = "FILE")]
+    pub guard: Option<PathBuf>,
     /// Run the job in a PID namespace of its own: nothing it starts can outlive it
     #[arg(long)]
     pub isolate: bool,
@@ -106,6 +120,7 @@ impl Run {
     pub fn plain(name: String, words: Vec<OsString>) -> Run {
         Run {
             name,
+            more: Vec::new(),
             words,
             nonblock: false,
             wait: None,
@@ -116,8 +131,10 @@ impl Run {
             ttl: None,
             kill_after: None,
             signal: Signal::SIGTERM,
+            max_run: None,
             stragglers: Stragglers::Leave,
             if_unavailable: IfUnavailable::Fail,
+            guard: None,
             isolate: false,
             label: None,
             command: None,
@@ -135,6 +152,19 @@ pub struct Status {
     /// Print JSON: one object a lock, in a list unless one NAME was given
     #[arg(long)]
     pub json: bool,
+}
+
+/// `vaultlock fence`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "vaultlock fence FILE FENCE -- COMMAND [ARG]...")]
+pub struct Fence {
+    /// Holds the high-water mark: on the same file system as what COMMAND writes, or wherever all its writers are
+    pub file: PathBuf,
+    /// The fencing number of the run that COMMAND belongs to: $VAULTLOCK_FENCE
+    pub fence: u64,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]
+    pub words: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -164,7 +194,9 @@ Exit codes:
   64              wrong words, or the lock is already held by an enclosing run
   75              busy (-E changes it)
   76              superseded by a newer run of its group
+  77              the fencing number is below the high-water mark of FILE (fence, --guard)
   121             the lease was lost and the job was stopped
+  124             the job ran for longer than --max-run
   125             vaultlock itself failed: the store is unreachable, refuses or is damaged
   126, 127        COMMAND can't be executed / was not found";
 

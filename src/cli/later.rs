@@ -6,25 +6,22 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::exit::Exit;
 
 /// Verbs and options to come; each leaves this list when it arrives.
-pub const LATER: [&str; 24] = [
+pub const LATER: [&str; 21] = [
     "acquire",
     "release",
     "check",
     "history",
     "break",
-    "fence",
     "reserve",
     "turn",
     "extend",
     "doctor",
     "--config",
     "--watch",
-    "--max-run",
     "--min-hold",
     "--reservation",
     "--keys",
     "--key-window",
-    "--guard",
     "--metrics-file",
     "--on-lost",
     "--on-wait",

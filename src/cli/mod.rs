@@ -1,7 +1,9 @@
 //! What was typed and what is printed: one file a verb.
 
 pub mod args;
+mod fence;
 mod later;
+mod names;
 mod plain;
 mod plan;
 mod policy;
@@ -10,7 +12,7 @@ mod status;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use crate::exit::Exit;
 use crate::run;
@@ -21,19 +23,20 @@ use args::{Args, Verb};
 /// # Errors
 /// A chain of lower-case fragments that ends in what to do, and the code to end with.
 pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
-    let args = match plain::read(&words).map_or_else(|| Args::try_parse_from(&words), Ok) {
+    let args = match plain::read(&words).map_or_else(|| names::read(&words), Ok) {
         Ok(args) => args,
         Err(error) => return later::explain(error),
     };
     match args.verb {
         Verb::Run(typed) => run(*typed, &args.global, &words),
         Verb::Status(typed) => status::status(&typed, &args.global),
+        Verb::Fence(typed) => fence::fence(&typed, &args.global),
         Verb::Completions { shell } => completions(shell),
     }
 }
 
 fn run(typed: args::Run, global: &args::Global, words: &[OsString]) -> Result<Exit, (Exit, anyhow::Error)> {
-    let resolved = plan::resolve(typed, global, words)?;
+    let resolved = plan::resolve(&typed, global, words)?;
     run::run(resolved.plan, resolved.store, resolved.notes, resolved.console).map_err(|error| (Exit::Failed, error))
 }
 

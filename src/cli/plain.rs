@@ -41,10 +41,10 @@ pub fn read(words: &[OsString]) -> Option<Args> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cli::names;
 
     const WORDS: [&str; 26] = [
         "run",
@@ -81,7 +81,7 @@ mod tests {
 
     fn same(words: &[OsString]) -> Result<bool, String> {
         let Some(mine) = read(words) else { return Ok(false) };
-        let theirs = Args::try_parse_from(words).map_err(|error| format!("{words:?}: {error}"))?;
+        let theirs = names::read(words).map_err(|error| format!("{words:?}: {error}"))?;
         let (mine, theirs) = (format!("{mine:?}"), format!("{theirs:?}"));
         if mine == theirs { Ok(true) } else { Err(format!("{words:?}: {mine} and not {theirs}")) }
     }

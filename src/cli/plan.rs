@@ -9,8 +9,10 @@ use anyhow::{anyhow, bail};
 use nix::unistd::{gethostname, getuid};
 
 use super::args::{self, Global};
+use super::names;
 use crate::exit::Exit;
-use crate::ledger::{Id, Mode, Ticket, Who, codec};
+use crate::ledger::{Id, Level, Mode, Ticket, Who, codec};
+use crate::mark::Mark;
 use crate::name::Name;
 use crate::run::Plan;
 use crate::run::console::{Console, Verbosity};
@@ -21,6 +23,8 @@ use crate::timing::{DEFAULT_TTL, Timing};
 
 /// The chain of enclosing runs, one `store:lock:session` a level, innermost last.
 const HELD: &str = "VAULTLOCK_HELD";
+/// Of more enclosing runs the innermost are looked at for cycles.
+const MOST_LEVELS: usize = 40;
 const STORE: &str = "VAULTLOCK_STORE";
 /// Set beside a store URL whose user and password were taken out; holds that very URL.
 const WITHHELD: &str = "VAULTLOCK_STORE_WITHHELD";
@@ -31,7 +35,7 @@ type Refusal = (Exit, anyhow::Error);
 pub struct Resolved {
     pub plan: Plan,
     pub store: Box<dyn Store>,
-    pub notes: Notes,
+    pub notes: Vec<Notes>,
     pub console: Console,
 }
 
@@ -39,42 +43,58 @@ pub struct Resolved {
 ///
 /// # Errors
 /// The code to end with, and why.
-pub fn resolve(typed: args::Run, global: &Global, words: &[OsString]) -> Result<Resolved, Refusal> {
-    let lock = Name::new(&typed.name).map_err(usage)?;
-    let (program, args) = command(&typed, words).map_err(|error| (Exit::Usage, error))?;
+pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result<Resolved, Refusal> {
+    let locks = names::in_order(typed)?;
+    if typed.guard.is_some() {
+        refuse_unguarded(typed, locks.len()).map_err(|error| (Exit::Usage, error))?;
+    }
+    let (program, args) = command(typed, words).map_err(|error| (Exit::Usage, error))?;
     let location = locate(global)?;
     let ttl = typed.ttl.unwrap_or(DEFAULT_TTL.min(location.max_ttl()));
     let timing = Timing::new(ttl, typed.kill_after, location.max_ttl()).map_err(usage)?;
-    let id = Id::from_random(random().map_err(|error| (Exit::Failed, error))?);
+    let timing = timing.for_locks(locks.len() as u32).map_err(usage)?;
     let fingerprint = location.fingerprint();
-    let chain = enclosing(&lock, &fingerprint)?;
+    let chain = enclosing(&locks, &fingerprint)?;
     let wait = if typed.nonblock { Some(Duration::ZERO) } else { typed.wait };
-    let waits = wait != Some(Duration::ZERO);
-    let ticket = Ticket {
-        fmt: codec::FMT,
-        mode: if typed.shared { Mode::Shared } else { Mode::Exclusive },
-        slots: typed.policy.slots,
-        priority: typed.policy.priority,
-        lead_ms: typed.policy.lead_ms(),
-        policy: typed.policy.resolve(waits).map_err(|error| (Exit::Usage, error))?,
-        ttl_ms: ttl.as_millis() as u64,
-        who: who(typed.label.as_deref(), &program),
-        id,
-    };
+    let policy = typed.policy.resolve(wait != Some(Duration::ZERO)).map_err(|error| (Exit::Usage, error))?;
+    let who = who(typed.label.as_deref(), &program);
+    let mut around = levels_of(&chain, &fingerprint);
+    let mut tickets: Vec<Ticket> = Vec::with_capacity(locks.len());
+    for lock in &locks {
+        let id = Id::from_random(random().map_err(|error| (Exit::Failed, error))?);
+        let level = (locks.len() > 1).then(|| Level { lock: lock.as_str().to_owned(), session: id.session() });
+        tickets.push(Ticket {
+            fmt: codec::FMT,
+            mode: if typed.shared { Mode::Shared } else { Mode::Exclusive },
+            slots: typed.policy.slots,
+            priority: typed.policy.priority,
+            lead_ms: typed.policy.lead_ms(),
+            policy: policy.clone(),
+            ttl_ms: ttl.as_millis() as u64,
+            who: who.clone(),
+            chain: around.clone(),
+            id,
+        });
+        around.extend(level);
+    }
     let notes_dir = location.notes_dir().unwrap_or_default();
     Ok(Resolved {
         store: location.open(timing.request),
-        notes: Notes::new(notes_dir, &lock),
-        console: Console::new(verbosity(global), &lock, location.display(), location.first_use()),
+        notes: locks.iter().map(|lock| Notes::new(notes_dir.clone(), lock)).collect(),
+        console: Console::new(verbosity(global), &locks, location.display(), location.first_use()),
         plan: Plan {
-            env: environment(&lock, &location),
-            held: held(&lock, &fingerprint, &chain),
-            lock,
-            ticket,
+            env: environment(&locks, &location),
+            levels: locks.iter().map(|lock| level(lock, &fingerprint)).collect(),
+            chain,
+            locks,
+            tickets,
             timing,
             wait,
             conflict: typed.conflict_exit_code,
             stop_signal: typed.signal,
+            mark: typed.guard.as_deref().map(Mark::new),
+            // As timeout(1) has it: 0 is no limit.
+            max_run: typed.max_run.filter(|max_run| !max_run.is_zero()),
             stragglers: match typed.stragglers {
                 args::Stragglers::Leave => Stragglers::Leave,
                 args::Stragglers::Wait => Stragglers::Wait,
@@ -139,17 +159,7 @@ fn command(typed: &args::Run, words: &[OsString]) -> anyhow::Result<(OsString, V
     let Some((program, args)) = typed.words.split_first() else {
         bail!("there is no command to run: vaultlock run NAME -- COMMAND");
     };
-    // `run a b -- cmd` could mean two locks, or the command b with an argument --.
-    let before = words.len() - typed.words.len();
-    let explicit = before > 0 && words[before - 1] == "--";
-    if !explicit && args.iter().any(|arg| arg == "--") {
-        bail!(
-            "taking several locks is not in this version of vaultlock yet; if {program:?} is the command, put -- before it: \
-             vaultlock run {:?} -- {} ...",
-            typed.name,
-            program.display()
-        );
-    }
+    names::refuse_unclear(typed, words)?;
     if program.is_empty() {
         bail!("the command's name is empty: vaultlock run NAME -- COMMAND");
     }
@@ -157,34 +167,61 @@ fn command(typed: &args::Run, words: &[OsString]) -> anyhow::Result<(OsString, V
 }
 
 /// The chain of enclosing runs; refuses to take a lock inside its own holder, which would wait for itself for ever.
-fn enclosing(lock: &Name, fingerprint: &str) -> Result<String, Refusal> {
+fn enclosing(locks: &[Name], fingerprint: &str) -> Result<String, Refusal> {
     let chain = env::var(HELD).unwrap_or_default();
-    let level = format!("{fingerprint}:{}:", lock.spelled());
-    if let Some(held) = chain.split(' ').find(|held| held.starts_with(&level)) {
-        let session = held.strip_prefix(&level).unwrap_or_default();
-        let error = anyhow!(
-            "{lock} is already held by the enclosing run (session {}): run the command without vaultlock here, or under another name",
-            crate::shown::shown(session, 20)
-        );
-        return Err((Exit::Usage, error));
+    for lock in locks.iter().filter(|_| !chain.is_empty()) {
+        let level = level(lock, fingerprint);
+        // A colon may be in a name, in a session it can't be.
+        let session = |held| str::strip_prefix(held, &level).filter(|session| !session.contains(':'));
+        if let Some(session) = chain.split(' ').find_map(session) {
+            let error = anyhow!(
+                "{lock} is already held by the enclosing run (session {}): run the command without vaultlock here, or under \
+                 another name",
+                crate::shown::shown(session, 20)
+            );
+            return Err((Exit::Usage, error));
+        }
     }
     Ok(chain)
 }
 
-/// The chain with this run's level, whose session follows.
-fn held(lock: &Name, fingerprint: &str, chain: &str) -> String {
-    let gap = if chain.is_empty() { "" } else { " " };
-    format!("{chain}{gap}{fingerprint}:{}:", lock.spelled())
+/// A mark is raised to the fence of one lock, and a run without a lock has none.
+fn refuse_unguarded(typed: &args::Run, locks: usize) -> anyhow::Result<()> {
+    if locks > 1 {
+        bail!(
+            "--guard is for one lock: guard each resource with `vaultlock fence` and the number of its lock in $VAULTLOCK_FENCES"
+        );
+    }
+    if typed.if_unavailable == args::IfUnavailable::Run {
+        bail!("--guard needs a fence, and a run without the lock has none: use --if-unavailable fail or skip");
+    }
+    Ok(())
 }
 
-fn environment(lock: &Name, location: &Location) -> Vec<(OsString, Option<OsString>)> {
+/// What the enclosing runs hold in this store, as far as it is well told: the innermost.
+fn levels_of(chain: &str, fingerprint: &str) -> Vec<Level> {
+    let read = |held: &str| {
+        let (lock, session) = held.strip_prefix(fingerprint)?.strip_prefix(':')?.rsplit_once(':')?;
+        let lock = Name::from_word(lock)?.as_str().to_owned();
+        (session.len() <= 20).then(|| Level { lock, session: session.to_owned() })
+    };
+    let levels: Vec<Level> = chain.split(' ').filter_map(read).collect();
+    levels[levels.len().saturating_sub(MOST_LEVELS)..].to_vec()
+}
+
+/// One level of the chain, whose session follows.
+fn level(lock: &Name, fingerprint: &str) -> String {
+    format!("{fingerprint}:{}:", lock.word())
+}
+
+fn environment(locks: &[Name], location: &Location) -> Vec<(OsString, Option<OsString>)> {
+    let names = || locks.iter().map(Name::word).collect::<Vec<_>>().join(" ");
     let url = location.for_job();
     let withheld = location.has_secret().then(|| url.clone());
     let set = |name: &str, value: Option<String>| (name.into(), value.map(OsString::from));
     vec![
-        set("VAULTLOCK_NAME", Some(lock.as_str().to_owned())),
-        set("VAULTLOCK_NAMES", None),
-        set("VAULTLOCK_FENCES", None),
+        set("VAULTLOCK_NAME", Some(locks[0].as_str().to_owned())),
+        set("VAULTLOCK_NAMES", (locks.len() > 1).then(names)),
         set(STORE, Some(url)),
         set(WITHHELD, withheld),
     ]

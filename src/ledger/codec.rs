@@ -7,7 +7,8 @@ use thiserror::Error;
 use super::policy::FURTHEST_LEAD;
 use super::room::MOST_HOLDERS;
 use super::stops::MOST_STOPS;
-use super::{Holder, Ledger, Ticket, fence};
+use super::{Holder, Ledger, Level, Ticket, fence};
+use crate::name::Name;
 use crate::time::Wall;
 use crate::timing::LONGEST_TTL;
 
@@ -18,6 +19,8 @@ pub const FMT: u32 = 1;
 pub const LONGEST: usize = 128 * 1024;
 /// Labels, hosts and ids of others longer than this are not ours.
 pub const LONGEST_LABEL: usize = 200;
+/// The levels of a ticket's chain: more enclosing runs than that are left out.
+pub const LONGEST_CHAIN: usize = 64;
 
 /// Why a stored document grants nothing.
 #[derive(Debug, Error)]
@@ -103,6 +106,7 @@ pub fn read_ticket(text: &[u8]) -> Result<Ticket, Damage> {
         ((-FURTHEST_LEAD..=FURTHEST_LEAD).contains(&ticket.lead_ms), "its lead is out of range"),
         (ticket.policy.honest(), "its rules are out of range"),
         (ticket.who.label.len() <= LONGEST_LABEL * 2, "its label is too long"),
+        (ticket.chain.len() <= LONGEST_CHAIN && ticket.chain.iter().all(honest_level), "its chain holds what is no lock"),
     ])?;
     Ok(ticket)
 }
@@ -147,6 +151,10 @@ fn refuse_first(checks: &[(bool, &'static str)]) -> Result<(), Damage> {
         Some((_, complaint)) => Err(Damage::Value(complaint)),
         None => Ok(()),
     }
+}
+
+fn honest_level(level: &Level) -> bool {
+    Name::new(&level.lock).is_ok() && level.session.len() <= 20
 }
 
 fn honest_ttl(ttl_ms: u64) -> bool {

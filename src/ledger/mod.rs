@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod commit;
+pub mod cycle;
 pub mod decide;
 mod enter;
 pub mod fence;
@@ -29,6 +30,7 @@ use crate::time::Wall;
 use policy::{Keep, Rated};
 
 pub use commit::{Commit, Guard};
+pub use cycle::Cycle;
 pub use decide::{Decision, Me, Why, decide};
 pub use policy::Policy;
 pub use straight::{Form, Straight};
@@ -111,6 +113,18 @@ pub struct Ticket {
     pub who: Who,
     #[serde(default, skip_serializing_if = "Policy::is_none")]
     pub policy: Policy,
+    /// What the processes around this claim hold in this store, the outermost first: by it cycles of runs are found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Level>,
+}
+
+/// A lock that somebody holds, and the public name of the holding claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Level {
+    /// The lock's raw name.
+    pub lock: String,
+    pub session: String,
 }
 
 impl Ticket {

@@ -63,7 +63,7 @@ impl Listed {
     pub fn dead(holder: &Holder) -> Listed {
         let Holder { id, mode, slots, priority, ttl_ms, since, who, group, keep, .. } = holder.clone();
         let policy = Policy { group, keep, ..Policy::default() };
-        let ticket = Ticket { fmt: FMT, id, mode, slots, priority, lead_ms: 0, ttl_ms, who, policy };
+        let ticket = Ticket { fmt: FMT, id, mode, slots, priority, lead_ms: 0, ttl_ms, who, policy, chain: Vec::new() };
         Listed { ticket, order: 0, seq: 0, at: since, life: Life::Dead }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::orders::{IfUnavailable, Reason, Saying};
-use crate::ledger::{Holder, StopReason, Why};
+use crate::ledger::{Cycle, Holder, StopReason, Why};
 use crate::name::Name;
 use crate::session::{Loss, Standing};
 use crate::shown::shown;
@@ -27,7 +27,9 @@ pub enum Verbosity {
 /// The voice of one run.
 pub struct Console {
     verbosity: Verbosity,
+    /// All the run's locks together, and each of them, for people.
     lock: String,
+    locks: Vec<String>,
     store: String,
     /// What is said of a store that was never used before.
     first_use: &'static str,
@@ -43,8 +45,9 @@ struct Waiting {
 
 impl Console {
     /// `store` is what the store is called in messages, without any secret; `first_use` is what to say of one that is new.
-    pub fn new(verbosity: Verbosity, lock: &Name, store: String, first_use: &'static str) -> Console {
-        Console { verbosity, lock: shown(lock.as_str(), 200), store, first_use, bar: None, waiting: None }
+    pub fn new(verbosity: Verbosity, locks: &[Name], store: String, first_use: &'static str) -> Console {
+        let locks: Vec<String> = locks.iter().map(|lock| shown(lock.as_str(), 200)).collect();
+        Console { verbosity, lock: locks.join(", "), locks, store, first_use, bar: None, waiting: None }
     }
 
     pub fn say(&mut self, saying: Saying) {
@@ -55,6 +58,7 @@ impl Console {
             Saying::Recovered => self.detail(&format!("{} answers again", self.store)),
             Saying::Busy(standing) => self.note(&self.busy(standing)),
             Saying::Stopped(why) => self.note(&format!("{}: {} while it waited", self.lock, stopped(why))),
+            Saying::Entangled(cycle) => self.note(&entangled(&cycle)),
             Saying::LeftBehind(pids) => self.note(&format!(
                 "{}: the job left processes behind ({}), which run on without the lock; --stragglers wait or kill changes that",
                 self.lock,
@@ -65,11 +69,19 @@ impl Console {
                 self.lock,
                 numbers(&pids)
             )),
-            Saying::Unreleased(trouble) => self.note(&format!(
+            Saying::Unreleased { which, trouble } => self.note(&format!(
                 "{}: the job is done, but the lock could not be given back; it comes free by itself, on a server when its lease ends: {trouble}",
+                self.named(&which)
+            )),
+            Saying::Lost(reason) => self.lost(reason, "stopping the job"),
+            Saying::LostUnstarted(reason) => self.lost(reason, "the job was not started"),
+            Saying::MarkBusy => self.note(&format!(
+                "{}: waiting until a command that was fenced with another number is done with the file of --guard",
                 self.lock
             )),
-            Saying::Lost(reason) => self.error(&format!("lost {}: {}; stopping the job", self.lock, self.reason(reason))),
+            Saying::Overtime(max_run) => {
+                self.error(&format!("{}: the job has run for {} (--max-run); stopping it", self.lock, span(max_run)));
+            }
             Saying::TooLate(unrenewed) => self.error(&format!(
                 "lost {}: no renewal for {} (vaultlock was stopped or starved); the job was not started",
                 self.lock,
@@ -109,7 +121,8 @@ impl Console {
         let now = Clock::Monotonic.now();
         let first = self.waiting.is_none();
         let since = self.waiting.as_ref().map_or(now, |waiting| waiting.since);
-        let moved = self.waiting.as_ref().is_none_or(|waiting| waiting.standing.ahead != standing.ahead);
+        let place = |standing: &Standing| (standing.at, standing.ahead);
+        let moved = self.waiting.as_ref().is_none_or(|waiting| place(&waiting.standing) != place(&standing));
         let waiting = Waiting { standing, seen: now, since };
         if first && self.verbosity > Verbosity::Quiet && stderr().is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -141,15 +154,24 @@ impl Console {
             1 => "1 ahead of me".to_owned(),
             ahead => format!("{ahead} ahead of me"),
         };
-        format!("{}: {what}; {ahead}, waited {}", self.lock, span(now.since(waiting.since)))
+        let held = match &self.locks[..standing.at] {
+            [] => String::new(),
+            held => format!(" (holding {})", held.join(", ")),
+        };
+        format!("{}: {what}; {ahead}, waited {}{held}", self.locks[standing.at], span(now.since(waiting.since)))
+    }
+
+    fn named(&self, which: &[usize]) -> String {
+        which.iter().map(|at| self.locks[*at].as_str()).collect::<Vec<_>>().join(", ")
     }
 
     fn busy(&self, standing: Option<Standing>) -> String {
         let Some(standing) = standing else { return format!("{} is busy", self.lock) };
+        let lock = &self.locks[standing.at];
         match &standing.why {
-            Why::Queued if standing.holders.is_empty() && standing.ahead == 0 => format!("{} is busy", self.lock),
-            Why::Unsure => format!("{} is busy: {}", self.lock, self.unsure("try again in", standing.until, "")),
-            why => format!("{} is busy: {}", self.lock, obstacle(why, &standing, standing.now)),
+            Why::Queued if standing.holders.is_empty() && standing.ahead == 0 => format!("{lock} is busy"),
+            Why::Unsure => format!("{lock} is busy: {}", self.unsure("try again in", standing.until, "")),
+            why => format!("{lock} is busy: {}", obstacle(why, &standing, standing.now)),
         }
     }
 
@@ -161,15 +183,25 @@ impl Console {
         )
     }
 
+    fn lost(&mut self, reason: Reason, then: &str) {
+        let lock = match &reason {
+            Reason::Loss { at, .. } if self.locks.len() > 1 => format!("{} (of {})", self.locks[*at], self.lock),
+            _ => self.lock.clone(),
+        };
+        self.error(&format!("lost {lock}: {}; {then}", self.reason(reason)));
+    }
+
     fn reason(&self, reason: Reason) -> String {
         match reason {
             Reason::Lapsed { unrenewed, trouble } if trouble.is_empty() => {
                 format!("no renewal for {} (vaultlock was stopped or starved)", span(unrenewed))
             }
             Reason::Lapsed { unrenewed, trouble } => format!("no renewal for {} ({trouble})", span(unrenewed)),
-            Reason::Loss(Loss::Forgotten) => format!("{} forgot it (restarted without its data, or wiped)", self.store),
-            Reason::Loss(Loss::Swept) => "it was taken away while this host did not answer".to_owned(),
-            Reason::Loss(Loss::Stopped(why)) => stopped(why).to_owned(),
+            Reason::Loss { loss: Loss::Forgotten, .. } => {
+                format!("{} forgot it (restarted without its data, or wiped)", self.store)
+            }
+            Reason::Loss { loss: Loss::Swept, .. } => "it was taken away while this host did not answer".to_owned(),
+            Reason::Loss { loss: Loss::Stopped(why), .. } => stopped(why).to_owned(),
         }
     }
 
@@ -242,6 +274,16 @@ fn held_by(holders: &[Holder], now: Wall) -> String {
         more => format!(" and {} more", more - 1),
     };
     format!("held by {who} (host {host}, pid {}) for {age}{others}", first.who.pid)
+}
+
+/// Which runs wait for each other.
+fn entangled(cycle: &Cycle) -> String {
+    let lock = |name: &str| shown(name, 200);
+    let mut ring = format!("a cycle of nested runs: this one waits for {}", lock(&cycle.lock));
+    for (label, waits_for) in &cycle.ring {
+        ring.push_str(&format!(", held around {}, which waits for {}", shown(label, LABEL_WIDTH), lock(waits_for)));
+    }
+    format!("{} is busy: {ring}, held around this one; take all these locks in one run, or in the same order", lock(&cycle.lock))
 }
 
 fn stopped(why: StopReason) -> &'static str {

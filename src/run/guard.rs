@@ -5,19 +5,19 @@
 
 use std::time::Duration;
 
+use super::ladder::Limit;
+use super::marking::Marking;
 use super::orders::{Event, IfUnavailable, Order, Reason, Saying, Stragglers};
 use crate::exit::Exit;
 use crate::job::{End, Event as JobEvent, Verdict};
 use crate::ledger::StopReason;
 use crate::mutant::{self, Mutant};
-use crate::session::{Ending, Loss, News};
+use crate::session::{Ending, News};
 use crate::time::Tick;
 use crate::timing::Timing;
 
 /// How long a withdrawal may take before the user is let go; the ticket then lapses by itself.
 pub(super) const WITHDRAWAL: Duration = Duration::from_secs(1);
-/// From one attempt to kill what would not die to the next.
-const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// The state of one run.
 pub struct Guard {
@@ -28,18 +28,21 @@ pub struct Guard {
     pub(super) state: State,
     pub(super) paused: bool,
     /// Granted while paused: start when resumed.
-    pub(super) held_back: Option<u64>,
+    pub(super) held_back: Option<Vec<u64>>,
     pub(super) sent: Tick,
-    trouble: String,
+    pub(super) trouble: String,
+    pub(super) limit: Limit,
+    /// A high-water mark is raised before the job starts.
+    pub(super) marks: bool,
     /// INT and TERM seen: the second one ends the patience.
     pub(super) urged: u32,
     pub(super) verdict: Option<Verdict>,
     /// The lease was lost, and said to be.
-    lost: bool,
+    pub(super) lost: bool,
     /// The job ended by itself, and may have left processes behind.
     left: bool,
     /// The job runs without the lock, as asked for when the store is out of reach.
-    unlocked: bool,
+    pub(super) unlocked: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +53,8 @@ pub(super) enum State {
     Withdrawing {
         until: Tick,
     },
+    /// In; a high-water mark is to be raised before the job starts.
+    Marking(Marking),
     Running {
         stopped: bool,
     },
@@ -82,6 +87,8 @@ impl Guard {
             held_back: None,
             sent: Tick(0),
             trouble: String::new(),
+            limit: Limit::default(),
+            marks: false,
             urged: 0,
             verdict: None,
             lost: false,
@@ -92,9 +99,10 @@ impl Guard {
     /// When to call [`Guard::handle`] with [`Event::Time`] at the latest.
     pub fn wake_at(&self) -> Tick {
         match self.state {
-            State::Running { .. } | State::Lingering if !self.unlocked => self.timing.stop_at(self.sent),
+            State::Running { .. } | State::Lingering => self.lapses_at(Timing::stop_at).min(self.limit.ends_at()),
+            State::Marking(ref marking) => marking.again_at.min(self.lapses_at(Timing::stop_at)),
             State::Withdrawing { until } => until,
-            State::Stopping { kill_at } => kill_at,
+            State::Stopping { kill_at } => kill_at.min(self.lapses_at(Timing::kill_at)),
             State::Killing { again_at } => again_at,
             _ => Tick::NEVER,
         }
@@ -111,7 +119,9 @@ impl Guard {
             Event::Time => self.time(now),
             Event::SentryStopped => self.lapse(now),
             Event::News(news) => self.news(news, now),
-            Event::Ended(ending) => self.session_ended(ending),
+            Event::Ended(ending) => self.session_ended(ending, now),
+            Event::Marked => self.marked(now),
+            Event::MarkBusy => self.mark_busy(now),
             Event::NotStarted(exit) => self.release(Verdict::Code(exit.code())),
             Event::Job(JobEvent::Signal(signal)) => self.signal(signal, now),
             Event::Blind | Event::Job(JobEvent::SentryDied) => self.sentry_died(now),
@@ -129,6 +139,8 @@ impl Guard {
             return Vec::new();
         }
         match self.state {
+            State::Marking(_) => self.mark_again(now),
+            State::Running { .. } | State::Lingering if now < self.lapses_at(Timing::stop_at) => self.overtime(now),
             State::Running { .. } | State::Lingering => self.lapse(now),
             State::Stopping { .. } | State::Killing { .. } => self.kill(now),
             State::Withdrawing { .. } => self.finish(),
@@ -136,22 +148,18 @@ impl Guard {
         }
     }
 
-    fn lapse(&mut self, now: Tick) -> Vec<Order> {
-        let unrenewed = now.since(self.sent);
-        self.stop(Reason::Lapsed { unrenewed, trouble: self.trouble.clone() }, now)
-    }
-
     fn news(&mut self, news: News, now: Tick) -> Vec<Order> {
         match news {
             News::Waiting(standing) => vec![Order::Say(Saying::Waiting(standing))],
-            News::Granted { fence, sent } => self.granted(fence, sent, now),
+            News::Granted { fences, sent } => self.granted(fences, sent, now),
             News::Renewed { sent } => {
                 self.sent = self.sent.max(sent);
                 self.trouble.clear();
                 Vec::new()
             }
-            News::Lost(loss) if self.has_job() => self.stop(Reason::Loss(loss), now),
-            News::Lost(_) => Vec::new(),
+            News::Lost { at, loss } if self.has_job() => self.stop(Reason::Loss { at, loss }, now),
+            News::Lost { at, loss } if matches!(self.state, State::Marking(_)) => self.lost_unstarted(Reason::Loss { at, loss }),
+            News::Lost { .. } => Vec::new(),
             News::Trouble(text) => {
                 self.trouble = text.clone();
                 vec![Order::Say(Saying::Trouble(text))]
@@ -163,35 +171,32 @@ impl Guard {
         }
     }
 
-    pub(super) fn granted(&mut self, fence: u64, sent: Tick, now: Tick) -> Vec<Order> {
+    pub(super) fn granted(&mut self, fences: Vec<u64>, sent: Tick, now: Tick) -> Vec<Order> {
         self.sent = self.sent.max(sent);
         match self.state {
             // Stopped by Ctrl-Z between the commit and here: hold the lock, start nothing.
             State::Waiting if self.paused => {
-                self.held_back = Some(fence);
+                self.held_back = Some(fences);
                 Vec::new()
             }
             State::Waiting if now >= self.timing.stop_at(self.sent) && !mutant::on(Mutant::NoRecheck) => {
-                let mut orders = vec![Order::Say(Saying::WaitOver), Order::Say(Saying::TooLate(now.since(self.sent)))];
-                orders.extend(self.release(Verdict::Code(Exit::Lost.code())));
+                let mut orders = vec![Order::Say(Saying::WaitOver)];
+                orders.extend(self.too_late(now));
                 orders
             }
-            State::Waiting => {
-                self.state = State::Running { stopped: false };
-                vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), Order::Start { fence: Some(fence) }]
-            }
+            State::Waiting => vec![Order::Say(Saying::WaitOver), Order::Arm(self.sent), self.mark_or_start(fences, now)],
             _ => Vec::new(),
         }
     }
 
-    fn session_ended(&mut self, ending: Ending) -> Vec<Order> {
+    fn session_ended(&mut self, ending: Ending, now: Tick) -> Vec<Order> {
         let mut orders = vec![Order::Say(Saying::WaitOver)];
         let verdict = match ending {
             Ending::Left => None,
             // After a loss there was nothing to give back.
-            Ending::Unreleased(_) if self.lost => None,
-            Ending::Unreleased(trouble) => {
-                orders.push(Order::Say(Saying::Unreleased(trouble)));
+            Ending::Unreleased { .. } if self.lost => None,
+            Ending::Unreleased { which, trouble } => {
+                orders.push(Order::Say(Saying::Unreleased { which, trouble }));
                 None
             }
             Ending::Busy(standing) => {
@@ -202,6 +207,10 @@ impl Guard {
                 orders.push(Order::Say(Saying::Stopped(why)));
                 Some(if why == StopReason::Superseded { Exit::Superseded.code() } else { self.conflict })
             }
+            Ending::Entangled(cycle) => {
+                orders.push(Order::Say(Saying::Entangled(cycle)));
+                Some(self.conflict)
+            }
             Ending::Unavailable(trouble) => {
                 orders.push(Order::Say(Saying::Unavailable(trouble, self.unavailable)));
                 match self.unavailable {
@@ -209,8 +218,7 @@ impl Guard {
                     IfUnavailable::Skip => Some(Exit::Success.code()),
                     IfUnavailable::Run => {
                         self.unlocked = true;
-                        self.state = State::Running { stopped: false };
-                        orders.push(Order::Start { fence: None });
+                        orders.push(self.start(Vec::new(), now));
                         return orders;
                     }
                 }
@@ -234,6 +242,7 @@ impl Guard {
                 self.state = State::Withdrawing { until: now + WITHDRAWAL };
                 vec![Order::Leave]
             }
+            State::Marking(_) => self.release_now(),
             State::Running { .. } | State::Stopping { .. } | State::Lingering => self.kill(now),
             State::Killing { .. } | State::Releasing | State::Finished => Vec::new(),
         }
@@ -277,53 +286,12 @@ impl Guard {
         }
     }
 
-    fn killed(&mut self, killed: Result<(), Vec<i32>>, now: Tick) -> Vec<Order> {
-        match killed {
-            Ok(()) if matches!(self.state, State::Killing { .. }) => self.release_now(),
-            Ok(()) => Vec::new(),
-            // Better a lock that stays than one handed over beside a living job.
-            Err(pids) => {
-                self.state = State::Killing { again_at: now + KILL_AGAIN };
-                vec![Order::Say(Saying::Unkillable(pids))]
-            }
-        }
-    }
-
-    /// The lease is lost: the stop signal, and SIGKILL after the grace or before the lease ends.
-    fn stop(&mut self, reason: Reason, now: Tick) -> Vec<Order> {
-        if !matches!(self.state, State::Running { .. } | State::Lingering) {
-            return Vec::new();
-        }
-        let lingering = self.state == State::Lingering;
-        let superseded = reason == Reason::Loss(Loss::Stopped(StopReason::Superseded));
-        let exit = if superseded { Exit::Superseded } else { Exit::Lost };
-        self.verdict = Some(Verdict::Code(exit.code()));
-        self.lost = true;
-        let kill_at = self.timing.kill_at(self.sent).min(now + self.timing.grace);
-        let mut orders = vec![Order::Say(Saying::Lost(reason))];
-        if now >= kill_at || lingering {
-            orders.extend(self.kill(now));
-        } else {
-            self.state = State::Stopping { kill_at };
-            orders.push(Order::Stop);
-        }
-        orders
-    }
-
-    pub(super) fn kill(&mut self, now: Tick) -> Vec<Order> {
-        self.state = State::Killing { again_at: now + KILL_AGAIN };
-        if mutant::on(Mutant::ReleaseBeforeDead) {
-            return vec![Order::Leave];
-        }
-        vec![Order::Kill]
-    }
-
-    fn release(&mut self, verdict: Verdict) -> Vec<Order> {
+    pub(super) fn release(&mut self, verdict: Verdict) -> Vec<Order> {
         self.verdict.get_or_insert(verdict);
         self.release_now()
     }
 
-    fn release_now(&mut self) -> Vec<Order> {
+    pub(super) fn release_now(&mut self) -> Vec<Order> {
         if self.unlocked {
             return self.finish();
         }
@@ -338,7 +306,7 @@ impl Guard {
         count.into_iter().chain([Order::Finish(self.verdict.unwrap_or(Verdict::Code(Exit::Failed.code())))]).collect()
     }
 
-    fn has_job(&self) -> bool {
+    pub(super) fn has_job(&self) -> bool {
         matches!(self.state, State::Running { .. } | State::Stopping { .. } | State::Lingering)
     }
 }

@@ -15,6 +15,7 @@ use crate::bell::Bell;
 use crate::job::Deadline;
 use crate::mutant::{self, Mutant};
 use crate::session::{Ending, News, Order, Orders, Session, Turn};
+use crate::store;
 
 /// TLS and JSON, nothing deep.
 const STACK: usize = 512 * 1024;
@@ -51,7 +52,8 @@ pub struct Upward {
 
 /// What the job is given of the claim.
 pub struct Held {
-    pub session: String,
+    /// What each claim is called in public, in the order of the locks.
+    pub sessions: Vec<String>,
     /// Descriptors that must stay open for as long as it lives.
     pub keep_open: Vec<RawFd>,
 }
@@ -81,6 +83,17 @@ impl Heartbeat {
                 self.early.extend(other);
                 None
             }
+        }
+    }
+
+    /// Also before it, if it is not over: sentry and worker share what the claims' lives hang on.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub fn prepare(&mut self) -> Result<(), store::Error> {
+        match &mut self.place {
+            Place::Here(session) => session.prepare_all(),
+            Place::Apart(_) | Place::Moving => Ok(()),
         }
     }
 
@@ -189,7 +202,7 @@ fn finish_turn(session: &mut Session, turn: Turn, deadline: Option<&Deadline>) -
         Turn::News(News::Granted { .. }) => {
             let keep_open = if mutant::on(Mutant::NoInheritedTicket) { Ok(Vec::new()) } else { session.keep_open() };
             return match keep_open {
-                Ok(keep_open) => Upward { turn, held: Some(Held { session: session.name(), keep_open }) },
+                Ok(keep_open) => Upward { turn, held: Some(Held { sessions: session.names(), keep_open }) },
                 Err(error) => Upward { turn: Turn::End(Ending::Failed(error)), held: None },
             };
         }

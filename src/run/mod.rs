@@ -6,6 +6,8 @@
 pub mod console;
 pub mod guard;
 mod heartbeat;
+mod ladder;
+mod marking;
 pub mod orders;
 mod signalled;
 
@@ -14,13 +16,15 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use nix::sys::signal::Signal;
 
 use crate::exit::Exit;
 use crate::job::{self, Command, Deadline, SpawnError, Verdict, Worker};
 use crate::ledger::{Ticket, Watched};
+use crate::mark::{self, Mark};
 use crate::name::Name;
-use crate::session::{Claim, Ending, Notes, Order as SessionOrder, Session, Turn};
+use crate::session::{Bundle, Claim, Ending, Notes, Order as SessionOrder, Session, Turn};
 use crate::store::Store;
 use crate::time::{Clock, Tick};
 use crate::timing::Timing;
@@ -41,13 +45,19 @@ const BRIEF: Duration = Duration::from_millis(20);
 
 /// Everything that was decided before anything was done.
 pub struct Plan {
-    pub lock: Name,
-    pub ticket: Ticket,
+    /// In the order in which they are taken.
+    pub locks: Vec<Name>,
+    /// One for each.
+    pub tickets: Vec<Ticket>,
     pub timing: Timing,
     /// How long to wait for the lock; `None` for ever.
     pub wait: Option<Duration>,
     pub conflict: u8,
     pub stop_signal: Signal,
+    /// How long the job may run; `None` for ever.
+    pub max_run: Option<Duration>,
+    /// Raised before the job starts.
+    pub mark: Option<Mark>,
     pub stragglers: Stragglers,
     pub if_unavailable: IfUnavailable,
     pub program: OsString,
@@ -55,24 +65,29 @@ pub struct Plan {
     pub isolate: bool,
     /// What the job's environment says of the run; fence and session are known once it holds the lock.
     pub env: Vec<(OsString, Option<OsString>)>,
-    /// `VAULTLOCK_HELD` up to where this run's session follows.
-    pub held: String,
+    /// `VAULTLOCK_HELD` as this run found it, and what it adds for each lock, up to where the session follows.
+    pub chain: String,
+    pub levels: Vec<String>,
 }
 
 /// Runs the job under the lock and exits as it did. Returns only if it could not even begin.
 ///
 /// # Errors
 /// The store refuses before anything was started, or the process can't be split.
-pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Notes, console: Console) -> anyhow::Result<Exit> {
+pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Vec<Notes>, console: Console) -> anyhow::Result<Exit> {
     let kind = store.kind();
+    // A mark that is higher than the lock's fences makes the next one jump above it.
+    let above = plan.mark.as_ref().map_or(Ok(0), Mark::read)?;
     let signals = job::hold_signals();
-    // Before the fork: sentry and worker share what the claim's life hangs on.
-    store.prepare(&plan.lock, &plan.ticket)?;
-    let mut heartbeat = Heartbeat::new(begin(&plan, store, notes)?, plan.timing.request)?;
-    let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict);
+    store.prepare(&plan.locks[0], &plan.tickets[0])?;
+    let mut heartbeat = Heartbeat::new(begin(&plan, store, notes, above)?, plan.timing.request)?;
+    let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict).within(plan.max_run);
+    let guard = guard.marking(plan.mark.is_some());
     if let Some(ending) = heartbeat.turn_early() {
         return Ok(end_early(ending, guard, console, kind.clock.now()));
     }
+    // Before the fork: sentry and worker share what the claims' lives hang on.
+    heartbeat.prepare()?;
     let worker = job::split(signals, kind.clock, plan.timing, plan.stop_signal)?;
     heartbeat.begin(worker.deadline());
     Loop::new(plan, kind.clock, worker, heartbeat, guard, console).go()
@@ -91,15 +106,18 @@ fn end_early(ending: Ending, mut guard: Guard, mut console: Console, now: Tick) 
     exit
 }
 
-fn begin(plan: &Plan, store: Box<dyn Store>, mut notes: Notes) -> io::Result<Session> {
+fn begin(plan: &Plan, store: Box<dyn Store>, mut notes: Vec<Notes>, above: u64) -> io::Result<Session> {
     let kind = store.kind();
     let now = kind.clock.now();
     let patience = plan.wait.map_or(Tick::NEVER, |wait| now + wait);
     // Who waits sees for itself; where only beats are counted, what was seen before shortens the wait.
     let recalls = !kind.knows_the_dead() || plan.wait == Some(Duration::ZERO);
-    let watched = if recalls { notes.watched(now) } else { Watched::default() };
-    let claim = Claim::new(plan.ticket.clone(), plan.timing, kind, patience, notes.fence(), watched);
-    Session::new(plan.lock.clone(), claim, store, notes)
+    let claim = |(ticket, notes): (&Ticket, &mut Notes)| {
+        let watched = if recalls { notes.watched(now) } else { Watched::default() };
+        Claim::new(ticket.clone(), plan.timing, kind, patience, notes.fence().max(above), watched)
+    };
+    let claims = plan.tickets.iter().zip(&mut notes).map(claim).collect();
+    Session::new(plan.locks.clone(), Bundle::new(claims), store, notes)
 }
 
 struct Loop {
@@ -111,17 +129,16 @@ struct Loop {
     guard: Guard,
     console: Console,
     keep_open: Vec<RawFd>,
-    /// Not always the one it began with: a waiter whose ticket vanished queues again under another.
-    session: String,
+    /// One for each lock. Not always those it began with: a waiter whose ticket vanished queues again under another.
+    sessions: Vec<String>,
     started: Option<Tick>,
 }
 
 impl Loop {
     fn new(plan: Plan, clock: Clock, worker: Worker, heartbeat: Heartbeat, guard: Guard, console: Console) -> Loop {
         let deadline = worker.deadline();
-        let session = plan.ticket.id.session();
-        let (keep_open, started) = (Vec::new(), None);
-        Loop { plan, clock, worker, deadline, heartbeat, guard, console, keep_open, session, started }
+        let (keep_open, sessions, started) = (Vec::new(), Vec::new(), None);
+        Loop { plan, clock, worker, deadline, heartbeat, guard, console, keep_open, sessions, started }
     }
 
     fn go(mut self) -> ! {
@@ -139,7 +156,7 @@ impl Loop {
         }
         if let Some(upward) = self.heartbeat.hear() {
             if let Some(held) = upward.held {
-                (self.session, self.keep_open) = (held.session, held.keep_open);
+                (self.sessions, self.keep_open) = (held.sessions, held.keep_open);
             }
             return match upward.turn {
                 Turn::News(news) => Event::News(news),
@@ -198,8 +215,9 @@ impl Loop {
     fn carry_out(&mut self, order: Order) -> Done {
         match order {
             Order::Arm(sent) => self.deadline.renew(sent),
-            Order::Start { fence } => {
-                if let Err(exit) = self.start(fence) {
+            Order::Mark { fence } => return Done::Then(self.raise(fence)),
+            Order::Start { fences } => {
+                if let Err(exit) = self.start(&fences) {
                     return Done::Then(Event::NotStarted(exit));
                 }
             }
@@ -221,14 +239,27 @@ impl Loop {
         Done::Nothing
     }
 
-    fn start(&mut self, fence: Option<u64>) -> Result<(), Exit> {
+    fn raise(&mut self, fence: u64) -> Event {
+        let Some(mark) = &self.plan.mark else { return Event::Marked };
+        let (exit, error) = match mark.admit(fence) {
+            Ok(mark::Verdict::Admitted(_)) => return Event::Marked,
+            Ok(mark::Verdict::Busy) => return Event::MarkBusy,
+            Ok(mark::Verdict::Late(above)) => {
+                let file = mark.path().display();
+                (
+                    Exit::Late,
+                    anyhow!("{file} was raised to {above}, above this run's fence {fence}: give each lock a file of its own"),
+                )
+            }
+            Err(error) => (Exit::Failed, error.into()),
+        };
+        self.console.error(&format!("{error:#}; the job was not started"));
+        Event::NotStarted(exit)
+    }
+
+    fn start(&mut self, fences: &[u64]) -> Result<(), Exit> {
         let mut env = self.plan.env.clone();
-        // Without the lock there is no fence and no session, and no enclosing run to speak of.
-        env.push(("VAULTLOCK_FENCE".into(), fence.map(|fence| fence.to_string().into())));
-        env.push(("VAULTLOCK_SESSION".into(), fence.map(|_| self.session.clone().into())));
-        if fence.is_some() {
-            env.push(("VAULTLOCK_HELD".into(), Some(format!("{}{}", self.plan.held, self.session).into())));
-        }
+        env.extend(self.told(fences));
         let command = Command {
             program: self.plan.program.clone(),
             args: self.plan.args.clone(),
@@ -242,6 +273,25 @@ impl Loop {
             self.console.error(&format!("{:#}", anyhow::Error::new(error)));
             exit
         })
+    }
+
+    /// What the job's environment says of what it holds. Without the locks there is no fence and no session, and no
+    /// enclosing run to speak of.
+    fn told(&self, fences: &[u64]) -> Vec<(OsString, Option<OsString>)> {
+        let several = fences.len() > 1;
+        let all = |fences: &[u64]| fences.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+        let mut told = vec![
+            ("VAULTLOCK_FENCE".into(), fences.first().map(|fence| fence.to_string().into())),
+            ("VAULTLOCK_FENCES".into(), several.then(|| all(fences).into())),
+            ("VAULTLOCK_SESSION".into(), self.sessions.first().filter(|_| !fences.is_empty()).map(Into::into)),
+        ];
+        if !fences.is_empty() {
+            let levels = self.plan.levels.iter().zip(&self.sessions).map(|(level, session)| format!("{level}{session}"));
+            let chain = Some(self.plan.chain.clone()).filter(|chain| !chain.is_empty());
+            let held = chain.into_iter().chain(levels).collect::<Vec<_>>().join(" ");
+            told.push(("VAULTLOCK_HELD".into(), Some(held.into())));
+        }
+        told
     }
 }
 

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::exit::Exit;
 use crate::job::{Event as JobEvent, Verdict};
-use crate::ledger::StopReason;
+use crate::ledger::{Cycle, StopReason};
 use crate::session::{Ending, Loss, News, Standing};
 use crate::time::Tick;
 
@@ -37,6 +37,10 @@ pub enum Event {
     Ended(Ending),
     /// The job could not be started, and this is the code to end with.
     NotStarted(Exit),
+    /// The high-water mark is raised.
+    Marked,
+    /// Earlier writers are not done with the file of `--guard`.
+    MarkBusy,
     /// Every process of the job is gone, or these are still there.
     Killed(Result<(), Vec<i32>>),
     /// The job left these behind.
@@ -56,9 +60,14 @@ pub enum Event {
 pub enum Order {
     /// The lease now hangs on a beat sent then.
     Arm(Tick),
-    /// Start the job, with this fence; with none it runs without the lock.
+    /// Raise the high-water mark of `--guard` to this; answer with [`Event::Marked`], [`Event::MarkBusy`] or
+    /// [`Event::NotStarted`].
+    Mark {
+        fence: u64,
+    },
+    /// Start the job, with a fence for each lock; with none it runs without the locks.
     Start {
-        fence: Option<u64>,
+        fences: Vec<u64>,
     },
     /// To the job's whole group.
     Signal(Signal),
@@ -87,6 +96,12 @@ pub enum Saying {
     WaitOver,
     Busy(Option<Standing>),
     Lost(Reason),
+    /// The same before there was a job.
+    LostUnstarted(Reason),
+    /// The job waits until earlier writers are done with the file of `--guard`.
+    MarkBusy,
+    /// The job has run for as long as it may.
+    Overtime(Duration),
     /// Let in, but frozen for so long before the start that too little of the lease was left for a job.
     TooLate(Duration),
     Trouble(String),
@@ -96,19 +111,22 @@ pub enum Saying {
     /// The lock is kept until these are gone.
     Lingers(Vec<i32>),
     Unkillable(Vec<i32>),
-    Unreleased(String),
+    /// These of the run's locks, by their place in the order.
+    Unreleased {
+        which: Vec<usize>,
+        trouble: String,
+    },
     Unavailable(String, IfUnavailable),
     Failed(String),
     Stopped(StopReason),
+    Entangled(Cycle),
 }
 
 /// Why the job was stopped.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// No renewal since this long.
-    Lapsed {
-        unrenewed: Duration,
-        trouble: String,
-    },
-    Loss(Loss),
+    Lapsed { unrenewed: Duration, trouble: String },
+    /// The lock at this place in the order is gone.
+    Loss { at: usize, loss: Loss },
 }

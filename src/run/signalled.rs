@@ -21,6 +21,9 @@ impl Guard {
                 self.state = State::Withdrawing { until: now + WITHDRAWAL };
                 vec![Order::Say(Saying::WaitOver), Order::Leave]
             }
+            (Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT, State::Marking(_)) => {
+                self.release(Verdict::Signal(signal as i32))
+            }
             // The job is dead and its code stands: who is in a hurry need not wait for a server to hear of it.
             (Signal::SIGINT | Signal::SIGTERM, State::Withdrawing { .. } | State::Releasing) => self.finish(),
             (Signal::SIGINT | Signal::SIGTERM, State::Running { .. } | State::Stopping { .. } | State::Lingering) => {
@@ -47,8 +50,8 @@ impl Guard {
     fn resume(&mut self, now: Tick) -> Vec<Order> {
         self.paused = false;
         let mut orders = vec![Order::Resume];
-        if let Some(fence) = self.held_back.take() {
-            orders.extend(self.granted(fence, self.sent, now));
+        if let Some(fences) = self.held_back.take() {
+            orders.extend(self.granted(fences, self.sent, now));
         }
         orders
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::entangled::Entanglement;
 use super::words::{Answer, Ending, News, Request, Step};
 use crate::ledger::{Commit, Decision, Id, Life, Me, Straight, Ticket, View, Watched, Why, decide, decide::Decision as D};
 use crate::mutant::{self, Mutant};
@@ -46,8 +47,15 @@ pub struct Claim {
     pub(super) paused: bool,
     /// The fence, once among the holders.
     pub(super) fence: Option<u64>,
+    /// One of several: once let in it is held until all are, and only then the job may start.
+    pub(super) together: bool,
     /// Whether the job may have been started.
     pub(super) granted: bool,
+    /// Why the store still has it, if it could not be given back.
+    pub(super) kept: Option<Ending>,
+    pub(super) entanglement: Entanglement,
+    /// The bundle has heard how it ended.
+    pub(super) over: bool,
     /// What to end with once everything is given back, where that is not simply having left.
     pub(super) ending: Option<Ending>,
 }
@@ -113,7 +121,11 @@ impl Claim {
             news: Vec::new(),
             paused: false,
             fence: None,
+            together: false,
             granted: false,
+            kept: None,
+            entanglement: Entanglement::default(),
+            over: false,
             ending: None,
         }
     }
@@ -212,6 +224,7 @@ impl Claim {
 
     fn take_in(&mut self, sent: Tick, now: Tick, wall: Wall, answer: Answer) {
         match (self.phase.clone(), answer) {
+            (_, Answer::Survey(view)) => self.surveyed(view),
             (Phase::Joining { first }, Answer::View(view)) => {
                 // The first attempt may have been the one that made the ticket: a retry renews nothing.
                 self.base = Some(first.filter(|_| !mutant::on(Mutant::RetryRenews)).unwrap_or(sent));
@@ -287,8 +300,8 @@ impl Claim {
             let digest = Sha256::digest(self.ticket.id.as_str().as_bytes());
             self.ticket.id = Id::from_random(digest[..16].try_into().expect("a digest has 32 bytes"));
         }
-        self.base = None;
-        self.fence = None;
+        (self.base, self.fence) = (None, None);
+        self.entanglement = Entanglement::default();
         self.phase = Phase::Joining { first: None };
     }
 

@@ -71,11 +71,10 @@ impl Claim {
     fn hold_on(&mut self, now: Tick) {
         let base = self.base.unwrap_or(Tick(0));
         let beat_at = base + self.timing.beat;
-        if !self.granted {
-            let fresh = now + self.timing.beat <= self.timing.stop_at(base) || mutant::on(Mutant::NoRecheck);
-            if let Some(fence) = self.fence.filter(|_| fresh) {
+        if !self.granted && !self.together {
+            if let Some(fence) = self.fence.filter(|_| self.is_fresh(now)) {
                 self.granted = true;
-                self.news.push(News::Granted { fence, sent: base });
+                self.news.push(News::Granted { fences: vec![fence], sent: base });
             } else {
                 self.phase = Phase::Holding { beat_at: now, look: false };
                 return;
@@ -84,11 +83,16 @@ impl Claim {
         self.phase = Phase::Holding { beat_at, look: false };
     }
 
+    /// Whether enough of the lease is left to start a job.
+    pub(super) fn is_fresh(&self, now: Tick) -> bool {
+        now + self.timing.beat <= self.timing.stop_at(self.base.unwrap_or(Tick(0))) || mutant::on(Mutant::NoRecheck)
+    }
+
     /// The lock is gone. Without a job there is nothing to mourn: queue again.
     fn lose(&mut self, now: Tick, loss: Loss) {
         match loss {
             _ if self.granted => {
-                self.news.push(News::Lost(loss));
+                self.news.push(News::Lost { at: 0, loss });
                 self.phase = Phase::Lost;
             }
             // Asked to end before the job began, it holds the lock all the same: first give that back.

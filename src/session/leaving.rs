@@ -40,11 +40,12 @@ impl Claim {
     }
 
     /// The store can't be told. Who held a lock says so; a waiter's ticket just lapses.
-    pub(super) fn fail_to_leave(&mut self) {
+    pub(super) fn fail_to_leave(&mut self, why: Ending) {
         let passed_on = matches!(self.phase, Phase::PassingOn(_));
         if self.granted && !passed_on {
-            self.ending.get_or_insert(Ending::Unreleased(self.trouble.clone()));
+            self.ending.get_or_insert(Ending::Unreleased { which: vec![0], trouble: self.trouble.clone() });
         }
+        self.kept = Some(why).filter(|_| !passed_on);
         self.ending.get_or_insert(Ending::Left);
         self.phase = Phase::Ended;
     }

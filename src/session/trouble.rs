@@ -16,8 +16,10 @@ impl Claim {
     pub(super) fn suffer(&mut self, now: Tick, error: store::Error) {
         let lasting = !matches!(error, store::Error::Unreachable(_));
         self.trouble = error.to_string();
+        // Where another lock is out of reach, it is no more looked at: my own beat must not wait for it.
+        self.break_off_search();
         match self.phase {
-            Phase::Leaving { .. } | Phase::PassingOn(_) if lasting => return self.fail_to_leave(),
+            Phase::Leaving { .. } | Phase::PassingOn(_) if lasting => return self.fail_to_leave(Ending::Failed(error)),
             _ if lasting && !self.granted => {
                 self.ending = Some(Ending::Failed(error));
                 self.leave(now);
@@ -60,7 +62,7 @@ impl Claim {
             Phase::Waiting(_) | Phase::Committing(_) if now >= self.patience || silent >= self.timing.ttl * 2 => {}
             Phase::Holding { .. } if !self.granted && silent >= self.timing.ttl * 2 => {}
             Phase::Leaving { until, .. } if now >= until => {
-                self.fail_to_leave();
+                self.fail_to_leave(Ending::Unavailable(self.trouble.clone()));
                 return self.ending.take();
             }
             _ => return None,

@@ -1,4 +1,4 @@
-//! The claim carried out: asks the store what the claim wants asked, waits when it wants to wait, and hands up the news.
+//! The claims carried out: asks the store what they want asked, waits when they want to wait, and hands up the news.
 //! Whoever turns a session is its heartbeat, so it must do nothing else that can block.
 
 use std::mem;
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, RawFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{Claim, Ending, News, Notes, Standing};
+use super::{Bundle, Ending, News, Notes, Standing};
 use crate::bell::{Bell, listen};
 use crate::ledger::Why;
 use crate::name::Name;
@@ -14,13 +14,13 @@ use crate::session::words::{Answer, Request, Step};
 use crate::store::{self, Liveness, Store};
 use crate::time::{Clock, Tick, Wall};
 
-/// A claim on a real store.
+/// The claims of one run on a real store.
 pub struct Session {
-    lock: Name,
-    claim: Claim,
+    locks: Vec<Name>,
+    bundle: Bundle,
     store: Box<dyn Store>,
     clock: Clock,
-    notes: Notes,
+    notes: Vec<Notes>,
     orders: Orders,
 }
 
@@ -74,20 +74,35 @@ impl Orders {
 }
 
 impl Session {
+    /// `locks` and `notes` belong to the bundle's claims, in their order.
+    ///
     /// # Errors
     /// Out of descriptors.
-    pub fn new(lock: Name, claim: Claim, store: Box<dyn Store>, notes: Notes) -> std::io::Result<Session> {
+    pub fn new(locks: Vec<Name>, bundle: Bundle, store: Box<dyn Store>, notes: Vec<Notes>) -> std::io::Result<Session> {
         let clock = store.kind().clock;
-        Ok(Session { lock, claim, store, clock, notes, orders: Orders::new()? })
+        Ok(Session { locks, bundle, store, clock, notes, orders: Orders::new()? })
+    }
+
+    /// Before the process splits: readies the tickets that have not been asked for yet, so that both halves keep what the
+    /// claims' lives will hang on.
+    ///
+    /// # Errors
+    /// As [`Store::prepare`].
+    pub fn prepare_all(&mut self) -> Result<(), store::Error> {
+        if self.bundle.has_unbegun() && self.answers_at_once() {
+            self.keep_open()?;
+            self.bundle.prepared();
+        }
+        Ok(())
     }
 
     pub fn orders(&self) -> Orders {
         self.orders.clone()
     }
 
-    /// What the claim is called in public.
-    pub fn name(&self) -> String {
-        self.claim.ticket().id.session()
+    /// What the claims are called in public, in their order.
+    pub fn names(&self) -> Vec<String> {
+        self.bundle.claims().iter().map(|claim| claim.ticket().id.session()).collect()
     }
 
     /// How long one request to the store may take from now on.
@@ -124,7 +139,7 @@ impl Session {
 
     fn step(&mut self) -> Next {
         self.obey();
-        match self.claim.next(self.clock.now(), Wall::now()) {
+        match self.bundle.next(self.clock.now(), Wall::now()) {
             Step::Ask(request) => {
                 self.ask(request);
                 Next::Step
@@ -137,12 +152,13 @@ impl Session {
 
     fn wait(&mut self, until: Tick) {
         let bell = self.orders.bell.clone();
-        let waited = self.store.wait(&self.lock, &self.claim.ticket().id, until, bell.as_fd());
+        let at = self.bundle.at();
+        let waited = self.store.wait(&self.locks[at], &self.bundle.claims()[at].ticket().id, until, bell.as_fd());
         if waited.is_err() {
             // Nothing but speed hangs on being woken: without it, look at the time that was named.
             let _ = listen(&[bell.as_fd()], until, self.clock);
         }
-        self.claim.woken(self.clock.now());
+        self.bundle.woken(self.clock.now());
     }
 
     /// The descriptors that the job must keep open for as long as it lives.
@@ -150,36 +166,48 @@ impl Session {
     /// # Errors
     /// As [`Store::prepare`].
     pub fn keep_open(&mut self) -> Result<Vec<RawFd>, store::Error> {
-        self.store.prepare(&self.lock, self.claim.ticket())
+        let mut open = Vec::new();
+        for (lock, claim) in self.locks.iter().zip(self.bundle.claims()) {
+            open.extend(self.store.prepare(lock, claim.ticket())?);
+        }
+        Ok(open)
     }
 
     fn obey(&mut self) {
         for order in self.orders.taken() {
             match order {
-                Order::Leave => self.claim.leave(self.clock.now()),
-                Order::Pause => self.claim.pause(true),
-                Order::Resume => self.claim.pause(false),
+                Order::Leave => self.bundle.leave(self.clock.now()),
+                Order::Pause => self.bundle.pause(true),
+                Order::Resume => self.bundle.pause(false),
             }
         }
     }
 
     fn ask(&mut self, request: Request) {
-        let id = self.claim.ticket().id.clone();
+        let at = self.bundle.at();
+        let (lock, ticket) = (&self.locks[at], self.bundle.claims()[at].ticket());
         let sent = self.clock.now();
         let answer = match request {
-            Request::Take => self.store.take(&self.lock, self.claim.ticket()).map(Answer::View),
-            Request::Enter(straight) => self.store.enter(&self.lock, self.claim.ticket(), &straight).map(Answer::View),
-            Request::Beat(with) => self.store.beat(&self.lock, &id, &with).map(Answer::Beat),
-            Request::View => self.store.view(&self.lock, Some(&id)).map(Answer::View),
-            Request::Commit(commit) => self.store.commit(&self.lock, &id, &commit).map(Answer::Outcome),
+            Request::Take => self.store.take(lock, ticket).map(Answer::View),
+            Request::Enter(straight) => self.store.enter(lock, ticket, &straight).map(Answer::View),
+            Request::Beat(with) => self.store.beat(lock, &ticket.id, &with).map(Answer::Beat),
+            Request::View => self.store.view(lock, Some(&ticket.id)).map(Answer::View),
+            Request::Commit(commit) => self.store.commit(lock, &ticket.id, &commit).map(Answer::Outcome),
+            Request::Survey(lock) => match self.store.view(&lock, None) {
+                Err(unreachable @ store::Error::Unreachable(_)) => Err(unreachable),
+                // What is wrong with another lock is no reason to end this run.
+                seen => Ok(Answer::Survey(seen.ok())),
+            },
         };
-        self.claim.answer(sent, self.clock.now(), Wall::now(), answer);
+        self.bundle.answer(sent, self.clock.now(), Wall::now(), answer);
     }
 
     fn note(&mut self, news: News) -> News {
-        if let News::Granted { fence, .. } = news {
-            // Only a floor for a wiped store: a host that can't write it has the clock's.
-            let _ = self.notes.remember(fence);
+        if let News::Granted { fences, .. } = &news {
+            for (notes, fence) in self.notes.iter_mut().zip(fences) {
+                // Only a floor for a wiped store: a host that can't write it has the clock's.
+                let _ = notes.remember(*fence);
+            }
         }
         news
     }
@@ -189,7 +217,8 @@ impl Session {
         let vacant = |standing: &Standing| standing.why == Why::Queued;
         match &ending {
             Ending::Busy(standing) if !self.store.kind().knows_the_dead() || standing.as_ref().is_some_and(vacant) => {
-                let _ = self.notes.leave(self.claim.watched());
+                let at = standing.as_ref().map_or(0, |standing| standing.at);
+                let _ = self.notes[at].leave(self.bundle.claims()[at].watched());
             }
             _ => {}
         }

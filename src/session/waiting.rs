@@ -25,6 +25,9 @@ impl Claim {
             self.leave(now);
             return self.next(now, wall);
         }
+        if let Some(step) = self.search(now, wall) {
+            return step;
+        }
         match pause {
             Pause::Look => Step::Ask(Request::View),
             Pause::Rest { until, .. } if now < until => Step::Wait(until),
@@ -51,7 +54,7 @@ impl Claim {
         if let Some(standing) = self.standing(why.clone(), until) {
             self.news.push(News::Waiting(standing));
         }
-        let until = until.min(self.beat_at(now)).min(self.patience).max(now + Duration::from_millis(1));
+        let until = until.min(self.beat_at(now)).min(self.search_due(now)).min(self.patience).max(now + Duration::from_millis(1));
         self.phase = Phase::Waiting(Pause::Rest { until, look });
     }
 
@@ -82,7 +85,7 @@ impl Claim {
     /// A waiter's place in the last view.
     pub(super) fn standing(&self, why: Why, until: Tick) -> Option<Standing> {
         let view = self.view.as_ref()?;
-        Some(Standing { holders: view.ledger.holders.clone(), ahead: view.ahead, why, until, now: view.now })
+        Some(Standing { at: 0, holders: view.ledger.holders.clone(), ahead: view.ahead, why, until, now: view.now })
     }
 
     /// When the next beat is due: every `timing.beat`, moved forward to just after the holder's own next one.

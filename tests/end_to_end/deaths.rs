@@ -263,3 +263,25 @@ fn own_group(sentry: i32) -> i32 {
     assert_eq!(group, sentry, "vaultlock must lead a group of its own in this test");
     group
 }
+
+#[test]
+fn a_job_that_takes_too_long_is_ended_with_all_it_started_and_is_124() {
+    let vault = Vault::new();
+    let done = vault.run(&["--max-run", "300ms"], "x", &["sleep", "60"]);
+    assert_eq!(done.code, 124, "{done:?}");
+    assert!(done.err.contains("x: the job has run for 300ms (--max-run); stopping it"), "{done:?}");
+    // One that catches the signal and ends well has not been done in time either.
+    let done = vault.run(&["--max-run", "300ms"], "x", &["sh", "-c", "trap 'exit 0' TERM; sleep 60 & wait"]);
+    assert_eq!(done.code, 124, "{done:?}");
+    // One that ignores it is killed after the grace, and what it has put elsewhere with it.
+    let script = "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$ > $F/pid; sleep 60' & wait; sleep 60";
+    let started = Instant::now();
+    let done = vault.run(&["--max-run", "300ms", "-k", "500ms"], "x", &["sh", "-c", script]);
+    assert_eq!(done.code, 124, "{done:?}");
+    assert!(started.elapsed() >= Duration::from_millis(800), "{:?}", started.elapsed());
+    assert!(!is_alive(vault.told("pid").parse().unwrap()));
+    for options in [&["--max-run", "20s"][..], &["--max-run", "0"]] {
+        assert_eq!(vault.run(options, "x", &["sh", "-c", "sleep 0.4; exit 3"]).code, 3);
+    }
+    assert_eq!(vault.run(&["-n"], "x", &["true"]).code, 0, "the lock was given back each time");
+}

@@ -31,7 +31,7 @@ fn the_environment_tells_the_job_of_its_lock() {
     assert_eq!(names, expected);
     assert_eq!(told["VAULTLOCK_NAME"], "a lock/1");
     assert_eq!(told["VAULTLOCK_STORE"], format!("file://{}", vault.store().display()));
-    assert!(told["VAULTLOCK_HELD"].ends_with(&format!(":a%20lock%2f1:{}", told["VAULTLOCK_SESSION"])));
+    assert!(told["VAULTLOCK_HELD"].ends_with(&format!(":a%20lock/1:{}", told["VAULTLOCK_SESSION"])));
     let status: serde_json::Value = serde_json::from_str(&vault.text("status")).unwrap();
     assert_eq!(status["holders"][0]["session"], told["VAULTLOCK_SESSION"].as_str());
     assert_eq!(status["holders"][0]["fence"].to_string(), told["VAULTLOCK_FENCE"]);

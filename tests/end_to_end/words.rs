@@ -13,16 +13,14 @@ fn refused(words: &[&str], complaint: &str) {
 
 #[test]
 fn what_comes_in_a_later_version_is_refused_by_name() {
-    for verb in ["acquire", "release", "check", "history", "break", "fence", "reserve", "turn", "extend", "doctor"] {
+    for verb in ["acquire", "release", "check", "history", "break", "reserve", "turn", "extend", "doctor"] {
         refused(&[verb, "x"], &format!("{verb} is not in this version"));
     }
     let valued = [
-        "--max-run",
         "--min-hold",
         "--reservation",
         "--keys",
         "--key-window",
-        "--guard",
         "--metrics-file",
         "--on-lost",
         "--on-wait",
@@ -66,9 +64,25 @@ fn policies_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn two_names_are_refused_with_a_hint() {
-    refused(&["run", "a", "b", "--", "true"], "taking several locks is not in this version");
-    refused(&["run", "x", "git", "checkout", "--", "f"], "run \"x\" -- git ...");
+fn a_command_that_could_be_a_lock_is_refused_with_a_hint() {
+    refused(&["run", "x", "sh", "checkout", "--", "f"], "write vaultlock run \"x\" -- sh ...");
+    refused(&["run", "-n", "x", "/bin/sh", "--", "f"], "may be the command or a second lock");
+    refused(&["run", "a", "b", "--"], "vaultlock run NAME -- COMMAND");
+    refused(&["run", "a", "b", "--no-such", "--", "true"], "--no-such");
+    refused(&["run", "a", "b", "", "--", "true"], "a lock name can't be empty");
+    let many: Vec<String> = (0..17).map(|number| format!("lock-{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    refused(&[&["run"], &many[..], &["--", "true"]].concat(), "17 locks are too many for one run: name 16 at most");
+    let sixteen = &many[..16];
+    refused(&[&["run", "--ttl", "1s"], sixteen, &["--", "true"]].concat(), "the beats of 16 locks do not fit into a ttl of 1s");
+    let vault = Vault::new();
+    let told = |words: &[&str]| vault.say(&[words, &["echo $VAULTLOCK_NAME,$VAULTLOCK_NAMES"]].concat()).out;
+    assert_eq!(told(&["run", "x", "sh", "b", "--", "sh", "-c"]), "", "refused");
+    assert_eq!(told(&["run", "x", "sh", "--", "--", "sh", "-c"]), "sh,sh x\n");
+    assert_eq!(told(&["run", "x", "no such program", "-w", "5", "b", "--", "sh", "-c"]), "b,b no%20such%20program x\n");
+    assert_eq!(told(&["run", "x", "--", "sh", "-c"]), "x,\n");
+    assert_eq!(told(&["run", "x", "sh", "-c"]), "x,\n");
+    assert_eq!(vault.say(&["run", "x", "echo", "a"]).out, "a\n");
 }
 
 #[test]

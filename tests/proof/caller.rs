@@ -36,6 +36,7 @@ pub struct Crowd {
 
 /// A run that was started and has not ended.
 pub struct Run {
+    /// For the first of its locks.
     pub asked: Asked,
     pub caller: usize,
     /// The process that was started.
@@ -57,9 +58,17 @@ pub struct Caller {
 
 /// What a run is told.
 struct Terms {
-    asked: Asked,
+    /// For each lock, in the order in which they are taken.
+    asked: Vec<Asked>,
     options: Vec<String>,
     order: Order,
+}
+
+impl Run {
+    /// Its one lock, if it has no others.
+    pub fn lock(&self) -> Option<String> {
+        self.asked.run.is_none().then(|| self.asked.lock.clone())
+    }
 }
 
 impl Crowd {
@@ -97,7 +106,7 @@ impl Caller {
     /// machine is so busy that no answer comes in time.
     pub fn run_patiently(&mut self, crowd: &Crowd, lock: usize) -> io::Result<()> {
         for _ in 0..TRIES {
-            let terms = self.terms(crowd, lock_name(lock), Manner::Plain, Duration::from_millis(5), None);
+            let terms = self.terms(crowd, &[lock], Manner::Plain, Duration::from_millis(5), None);
             if self.run(crowd, terms)? == 0 {
                 break;
             }
@@ -116,7 +125,7 @@ impl Caller {
             // As many shorter than a lease as longer, and nothing that outlives its leader: no two tools agree on that.
             let manner = *self.dice.one_of(&[Manner::Plain, Manner::Stubborn, Manner::Forks]);
             let span = self.dice.span(Duration::from_millis(400), Duration::from_millis(6000));
-            return self.terms(crowd, lock_name(lock), manner, span, None);
+            return self.terms(crowd, &[lock], manner, span, None);
         }
         let manner = *self.dice.one_of(&Manner::ALL);
         let (from, to) = *self.dice.weighed(&[(1, 30), (30, 400), (400, 4000)], |(from, _)| if *from == 400 { 1 } else { 4 });
@@ -126,10 +135,14 @@ impl Caller {
             1 | 2 => Some(self.dice.span(Duration::from_millis(50), Duration::from_secs(3))),
             _ => None,
         };
-        let mut terms = self.terms(crowd, lock_name(lock), manner, span, wait);
+        let mut locks = vec![lock];
+        if self.number % 6 == 3 && self.locks > 1 && self.dice.percent(50) {
+            locks.push((lock + 1 + self.dice.below(self.locks - 1)) % self.locks);
+        }
+        let mut terms = self.terms(crowd, &locks, manner, span, wait);
         if self.dice.percent(40) {
             // Up to the longest that fits into the ladder.
-            let grace = terms.asked.ttl.mul_f64(*self.dice.one_of(&[0.0, 0.1, 0.37, 0.37]));
+            let grace = terms.asked[0].ttl.mul_f64(*self.dice.one_of(&[0.0, 0.1, 0.37, 0.37]));
             terms.options.push(format!("--kill-after={}ms", grace.as_millis()));
         }
         if self.dice.percent(20) {
@@ -138,8 +151,10 @@ impl Caller {
         terms
     }
 
-    fn terms(&mut self, crowd: &Crowd, lock: String, manner: Manner, span: Duration, wait: Option<Duration>) -> Terms {
-        let job = crowd.next_job.fetch_add(1, Ordering::Relaxed);
+    fn terms(&mut self, crowd: &Crowd, locks: &[usize], manner: Manner, span: Duration, wait: Option<Duration>) -> Terms {
+        let mut locks: Vec<String> = locks.iter().copied().map(lock_name).collect();
+        locks.sort();
+        let job = crowd.next_job.fetch_add(locks.len() as u64, Ordering::Relaxed);
         let ttl = *self.dice.one_of(self.ttls);
         let everything = self.scope == Scope::Everything;
         let isolated = everything && self.dice.percent(if manner.leaves_some() { 60 } else { 15 });
@@ -153,32 +168,36 @@ impl Caller {
         options.extend(isolated.then(|| "--isolate".to_owned()));
         options.extend(wait.map(|wait| if wait.is_zero() { "-n".to_owned() } else { format!("-w{}ms", wait.as_millis()) }));
         let loose = manner.leaves_some() && !isolated;
-        let asked = Asked { lock: lock.clone(), job, ttl: Duration::from_millis(ttl), wait, loose };
-        Terms { asked, options, order: Order { dir: crowd.dir.clone(), lock, job, manner, span } }
+        let (run, ttl) = ((locks.len() > 1).then_some(job), Duration::from_millis(ttl));
+        let order = Order { dir: crowd.dir.clone(), lock: locks.join(","), job, manner, span };
+        let asked = locks.into_iter().zip(job..).map(|(lock, job)| Asked { lock, job, ttl, wait, loose, run });
+        Terms { asked: asked.collect(), options, order }
     }
 
     /// Returns the code it ended with.
     fn run(&self, crowd: &Crowd, terms: Terms) -> io::Result<i32> {
-        let job = terms.asked.job;
-        crowd.log.write(What::Asked(terms.asked.clone()))?;
+        let job = terms.order.job;
+        terms.asked.iter().try_for_each(|asked| crowd.log.write(What::Asked(asked.clone())))?;
         let mut child = self.start(crowd, &terms)?;
         let first = Process::open(child.id() as i32).ok_or_else(|| io::Error::other("a run that vanished"))?;
-        let run = Run { asked: terms.asked, caller: self.number, first: Arc::new(first), hit: AtomicBool::new(false) };
+        let run = Run { asked: terms.asked[0].clone(), caller: self.number, first: Arc::new(first), hit: AtomicBool::new(false) };
         crowd.runs.lock().unwrap().insert(job, Arc::new(run));
         let status = child.wait()?;
         crowd.runs.lock().unwrap().remove(&job);
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
-        crowd.log.write(What::Gone { job, code })?;
+        terms.asked.iter().try_for_each(|asked| crowd.log.write(What::Gone { job: asked.job, code }))?;
         Ok(code)
     }
 
     fn start(&self, crowd: &Crowd, terms: &Terms) -> io::Result<Child> {
         let mut said = self.said(crowd)?;
         let Terms { asked, options, order } = terms;
-        let mut command = self.tool.command(&self.url, &asked.lock, asked.ttl, options);
+        // Typed in another order than that in which they are taken.
+        let locks: Vec<String> = asked.iter().rev().map(|asked| asked.lock.clone()).collect();
+        let mut command = self.tool.command(&self.url, &locks, asked[0].ttl, options);
         command.arg(std::env::current_exe()?).args(order.words());
         let shown: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
-        writeln!(said, "== job {}: {}", asked.job, shown.join(" "))?;
+        writeln!(said, "== job {}: {}", order.job, shown.join(" "))?;
         signals::heed(&mut command);
         command.env(MARK, &crowd.mark).stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said).process_group(0).spawn()
     }

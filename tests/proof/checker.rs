@@ -185,7 +185,7 @@ impl Checker {
         let lock = self.locks.entry(asked.lock.clone()).or_default();
         lock.waiting.insert(asked.job);
         lock.patiently |= asked.wait.is_none();
-        self.verdict.runs += 1;
+        self.verdict.runs += u64::from(asked.is_first());
         self.runs.insert(asked.job, Run::new(asked.clone(), at));
     }
 
@@ -195,9 +195,12 @@ impl Checker {
             Some(run) if run.started.is_some() => {
                 return self.found(Rule::Malformed, sign.job, at, || "it started twice".to_owned());
             }
-            Some(run) => run.started = Some(at),
+            Some(run) => {
+                run.started = Some(at);
+                self.verdict.jobs += u64::from(run.asked.is_first());
+                self.verdict.of_several += u64::from(run.asked.run == Some(sign.job));
+            }
         }
-        self.verdict.jobs += 1;
         let lock = self.locks.entry(sign.lock.clone()).or_default();
         lock.starts += 1;
         lock.waiting.remove(&sign.job);
@@ -250,11 +253,11 @@ impl Checker {
     }
 
     fn gone(&mut self, at: Tick, job: u64, code: i32) {
-        *self.verdict.codes.entry(code).or_default() += 1;
         let Some(run) = self.runs.get_mut(&job) else {
             return self.found(Rule::Malformed, job, at, || "nobody asked for the run that ended".to_owned());
         };
         run.gone = Some(at);
+        *self.verdict.codes.entry(code).or_default() += u64::from(run.asked.is_first());
         let (asked, started, late) = (run.asked.clone(), run.started.is_some(), self.calm.map(|calm| at.since(calm)));
         let after_calm = self.calm.is_some_and(|calm| run.since >= calm);
         if !started {
@@ -282,7 +285,7 @@ impl Checker {
         if let Some(lock) = fault.lock.as_ref().and_then(|lock| self.locks.get_mut(lock)) {
             lock.trial = trial;
         }
-        if let Some(run) = fault.job.and_then(|job| self.runs.get_mut(&job)) {
+        for run in concerned(&mut self.runs, fault) {
             run.sentry_killed |= fault.kind == Kind::Kill && fault.whom.has_sentry();
             run.sentry_hit |= matches!(fault.kind, Kind::Kill | Kind::Freeze) && fault.whom.has_sentry();
         }
@@ -317,5 +320,5 @@ impl Checker {
 /// The runs that a fault hits: all, where it is one of the server.
 fn concerned<'a>(runs: &'a mut HashMap<u64, Run>, fault: &Fault) -> impl Iterator<Item = &'a mut Run> {
     let (job, all) = (fault.job, fault.whom == Whom::Server);
-    runs.iter_mut().filter(move |(number, _)| all || Some(**number) == job).map(|(_, run)| run)
+    runs.values_mut().filter(move |run| all || job.is_some_and(|job| run.asked.run.unwrap_or(run.asked.job) == job))
 }

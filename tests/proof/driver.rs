@@ -146,12 +146,17 @@ impl<'a> Driver<'a> {
     fn strike_run(&mut self, deed: Deed) -> io::Result<()> {
         let holders = matches!(deed.whom, Whom::Job | Whom::All) || self.dice.percent(65);
         let mut among = self.crowd.runs();
-        among.retain(|run| !self.trials.spare(&run.asked.lock) && self.may_be_hit(run, deed) && (!holders || self.holds(run)));
+        among.retain(|run| !self.is_on_trial(run) && self.may_be_hit(run, deed) && (!holders || self.holds(run)));
         if among.is_empty() {
             return Ok(());
         }
         let run = Arc::clone(self.dice.one_of(&among));
         self.strike_this(deed, &run).map(drop)
+    }
+
+    /// Where a run has several locks, a fault of it is one of them all.
+    fn is_on_trial(&self, run: &Run) -> bool {
+        run.lock().map_or(self.trials.are_on(), |lock| self.trials.spare(&lock))
     }
 
     fn holds(&self, run: &Run) -> bool {
@@ -170,13 +175,13 @@ impl<'a> Driver<'a> {
         let Some(processes) = family.take(deed.whom) else { return Ok(false) };
         run.hit.fetch_or(deed.whom != Whom::Job, Ordering::Relaxed);
         let pids: Vec<i32> = processes.iter().map(|process| process.pid).collect();
-        let number = self.announce(deed, Some(run.asked.lock.clone()), Some(run.asked.job), &pids)?;
+        let number = self.announce(deed, run.lock(), Some(run.asked.job), &pids)?;
         send_all(&processes, if deed.kind == Kind::Kill { SIGKILL } else { SIGSTOP });
         self.crowd.log.write(What::Struck(number))?;
         match (deed.kind, deed.whom) {
             (Kind::Kill, Whom::All) => self.watch_the_end(number, processes),
             (Kind::Kill, _) => {}
-            _ => self.keep(number, deed, run.caller, Some(run.asked.lock.clone()), processes),
+            _ => self.keep(number, deed, run.caller, run.lock(), processes),
         }
         Ok(true)
     }

@@ -71,6 +71,7 @@ impl Manner {
 pub struct Order {
     /// Where log and presences are.
     pub dir: PathBuf,
+    /// Several with commas between them, in the order in which they are taken; each has the next number.
     pub lock: String,
     pub job: u64,
     pub manner: Manner,
@@ -145,30 +146,41 @@ fn live(order: &Order) -> io::Result<()> {
 
 struct Life {
     log: Log,
-    sign: Sign,
-    presence: Presence,
+    /// One for each lock.
+    signs: Vec<(Sign, Presence)>,
 }
 
 impl Life {
     fn begin(order: &Order) -> io::Result<Life> {
-        let fence = std::env::var("VAULTLOCK_FENCE").ok().and_then(|fence| fence.parse().ok()).unwrap_or(0);
-        let sign = Sign { lock: order.lock.clone(), job: order.job, fence, pid: std::process::id() };
-        let mut life = Life { log: Log::open(&log_path(&order.dir))?, sign, presence: Presence::of(&order.dir, &order.lock)? };
+        let fences = ["VAULTLOCK_FENCES", "VAULTLOCK_FENCE"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+        let mut fences = fences.split(' ').map(|fence| fence.parse().unwrap_or(0));
+        let signs = order.lock.split(',').zip(order.job..).map(|(lock, job)| {
+            let sign = Sign { lock: lock.to_owned(), job, fence: fences.next().unwrap_or(0), pid: std::process::id() };
+            Ok((sign, Presence::of(&order.dir, lock)?))
+        });
+        let mut life = Life { log: Log::open(&log_path(&order.dir))?, signs: signs.collect::<io::Result<_>>()? };
         life.say(What::Start)?;
-        if !life.presence.is_had()? && life.presence.is_anothers()? {
-            life.say(What::Overlap)?;
+        for (sign, presence) in &mut life.signs {
+            if !presence.is_had()? && presence.is_anothers()? {
+                life.log.write(What::Overlap(sign.clone()))?;
+            }
         }
         Ok(life)
     }
 
-    fn say(&self, what: impl FnOnce(Sign) -> What) -> io::Result<()> {
-        self.log.write(what(Sign { pid: std::process::id(), ..self.sign.clone() }))
+    fn say(&self, what: impl Fn(Sign) -> What) -> io::Result<()> {
+        let pid = std::process::id();
+        self.signs.iter().try_for_each(|(sign, _)| self.log.write(what(Sign { pid, ..sign.clone() })))
     }
 
     fn tick(&mut self) -> io::Result<()> {
         sleep(BEAT);
-        let alone = self.presence.is_had()?;
-        self.say(if alone { What::Tick } else { What::Overlap })
+        let pid = std::process::id();
+        for (sign, presence) in &mut self.signs {
+            let what = if presence.is_had()? { What::Tick } else { What::Overlap };
+            self.log.write(what(Sign { pid, ..sign.clone() }))?;
+        }
+        Ok(())
     }
 
     fn tick_until(&mut self, end: Tick) -> io::Result<()> {

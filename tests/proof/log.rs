@@ -69,6 +69,15 @@ pub struct Asked {
     pub wait: Option<Duration>,
     /// The job's processes may outlive sentry and worker where both are hit at once: daemons outside a namespace.
     pub loose: bool,
+    /// Where the run has several locks, each is asked for under a number of its own: this is the first one's.
+    pub run: Option<u64>,
+}
+
+impl Asked {
+    /// Whether it stands for the whole run.
+    pub fn is_first(&self) -> bool {
+        self.run.is_none_or(|first| first == self.job)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -186,7 +195,8 @@ impl Display for Event {
             What::Asked(asked) => {
                 let (ttl, wait) = (asked.ttl.as_millis(), word(asked.wait.map(|wait| wait.as_millis())));
                 let hold = if asked.loose { "loose" } else { "firm" };
-                write!(f, "asked {at} {} {} {ttl} {wait} {hold}", asked.lock, asked.job)
+                write!(f, "asked {at} {} {} {ttl} {wait} {hold}", asked.lock, asked.job)?;
+                asked.run.map_or(Ok(()), |first| write!(f, " {first}"))
             }
             What::Gone { job, code } => write!(f, "gone {at} {job} {code}"),
             What::Fault(fault) => {
@@ -234,6 +244,7 @@ fn parse(words: &mut SplitAsciiWhitespace) -> Result<Event, String> {
             ttl: Duration::from_millis(next(words)?),
             wait: next_or_none(words)?.map(Duration::from_millis),
             loose: next::<String>(words)? == "loose",
+            run: words.next().map(read).transpose()?,
         }),
         "gone" => What::Gone { job: next(words)?, code: next(words)? },
         "fault" => What::Fault(Fault {

@@ -23,24 +23,24 @@ impl Tool {
         Tool::Vaultlock(dynamic_vaultlock().into(), clock.environment())
     }
 
-    /// Its words up to the job's own. A peer is given no other options than its ttl, if it has one.
-    pub fn command(&self, url: &str, lock: &str, ttl: Duration, options: &[String]) -> Command {
+    /// Its words up to the job's own. A peer is given no other options than its ttl, if it has one, and the first lock alone.
+    pub fn command(&self, url: &str, locks: &[String], ttl: Duration, options: &[String]) -> Command {
         match self {
             Tool::Vaultlock(program, environment) => {
                 let mut command = clean(program);
-                command.arg("run").arg(format!("--ttl={}ms", ttl.as_millis())).args(options).args([lock, "--"]);
+                command.arg("run").arg(format!("--ttl={}ms", ttl.as_millis())).args(options).args(locks).arg("--");
                 command.env("VAULTLOCK_STORE", url).envs(environment.iter().cloned());
                 command
             }
             Tool::Flock => {
                 let mut command = clean("flock".as_ref());
-                command.arg(Path::new(url).join(lock));
+                command.arg(Path::new(url).join(&locks[0]));
                 command
             }
             Tool::Etcdctl => {
                 let mut command = clean("etcdctl".as_ref());
                 command.env("ETCDCTL_API", "3").arg(format!("--endpoints={url}"));
-                command.arg("lock").arg(format!("--ttl={}", ttl.as_secs())).args([lock, "--"]);
+                command.arg("lock").arg(format!("--ttl={}", ttl.as_secs())).args([&locks[0], "--"]);
                 command
             }
         }

@@ -31,6 +31,18 @@ fn a_free_lock_costs_two_round_trips() {
 }
 
 #[test]
+fn each_of_several_free_locks_costs_two_round_trips() {
+    let server = Server::start();
+    let proxy = Proxy::before(server.port);
+    let stage = Stage::new(&proxy.url());
+    let run = || stage.start(stage.command(&["run", "c", "a", "b", "--", "true"])).end().was_silent(0);
+    run();
+    let (requests, lines) = (proxy.requests(), proxy.opened());
+    run();
+    assert_eq!((proxy.requests() - requests, proxy.opened() - lines), (6, 1));
+}
+
+#[test]
 fn a_waiter_sends_one_small_request_a_beat() {
     let server = Server::start();
     let proxy = Proxy::before(server.port);

@@ -4,26 +4,32 @@ use std::time::Duration;
 
 use vaultlock::job::Ladder;
 use vaultlock::ledger::codec::FMT;
-use vaultlock::ledger::{Id, Mode, Policy, Ticket, Watched, Who};
+use vaultlock::ledger::{Id, Level, Mode, Policy, Ticket, Watched, Who};
 use vaultlock::run::guard::Guard;
 use vaultlock::run::orders::{Event as Heard, IfUnavailable, Stragglers};
-use vaultlock::session::Claim;
 use vaultlock::session::words::Request;
+use vaultlock::session::{Bundle, Claim};
 use vaultlock::store::Kind;
 use vaultlock::time::{Clock, Tick, Wall};
 use vaultlock::timing::Timing;
 
 use crate::event::{ToJob, ToSentry, ToWorker, What};
 use crate::host::{MS, Time};
+use crate::nest::Nest;
 use crate::outside::Outside;
+use crate::server::lock_name;
+
+/// Locks that are held around somebody.
+pub type Chain = Vec<(usize, Level)>;
 
 pub struct Caller {
     pub number: usize,
     pub host: usize,
-    pub lock: usize,
+    /// In the order in which it takes them.
+    pub locks: Vec<usize>,
     pub timing: Timing,
     pub(super) ladder: Ladder,
-    pub claim: Claim,
+    pub bundle: Bundle,
     pub(super) guard: Guard,
     pub worker: Process,
     pub sentry: Process,
@@ -57,10 +63,11 @@ pub struct Caller {
     pub disturbed: Time,
     /// When its host last went on after standing still.
     pub(super) thawed: Time,
-    /// When it began.
-    pub began: Time,
+    /// When it first asked for each of its tickets.
+    pub joined: Vec<(Id, Time)>,
     /// When a wake for it was last lost, which may cost time but no more than until its next beat.
     pub wake_lost: Time,
+    pub nest: Nest,
     pub gone: bool,
 }
 
@@ -87,12 +94,13 @@ pub struct Line {
 }
 
 impl Caller {
-    pub fn begin(number: usize, host: usize, out: &mut Outside) -> Caller {
+    pub fn begin(number: usize, host: usize, nest: Nest, out: &mut Outside) -> Caller {
         let scenario = &out.scenario;
         let (liveness, max_ttl) = (scenario.liveness, scenario.max_ttl);
         let ttl = scenario.ttls[out.rng.usize(0..scenario.ttls.len())];
-        let lock = out.rng.usize(0..out.scenario.locks);
-        let timing = Timing::new(ttl, None, max_ttl).expect("the default grace fits every ttl");
+        let locks = nest.asks.map_or_else(|| choose_locks(out), |lock| vec![lock]);
+        let timing = Timing::new(ttl, None, max_ttl).and_then(|timing| timing.for_locks(locks.len() as u32));
+        let timing = timing.expect("the default grace fits every ttl, and so do two locks");
         let kind = Kind { engine: "simulated", clock: Clock::Boottime, liveness };
         let now = out.tick(host);
         let patience = match out.rng.u32(0..10) {
@@ -100,16 +108,22 @@ impl Caller {
             7..9 => now + Duration::from_nanos(out.rng.u64(0..ttl.as_nanos() as u64 * 3)),
             _ => now,
         };
-        let note = out.hosts[host].notes[lock].clone();
-        let watched = if kind.knows_the_dead() { Watched::default() } else { Watched::from_rows(note.seen, now) };
-        let ticket = ticket(number, ttl, out);
+        let mut claims = Vec::new();
+        let mut around: Vec<Level> = nest.around.iter().map(|(_, level)| level.clone()).collect();
+        for lock in &locks {
+            let note = out.hosts[host].notes[*lock].clone();
+            let watched = if kind.knows_the_dead() { Watched::default() } else { Watched::from_rows(note.seen, now) };
+            let ticket = Ticket { chain: around.clone(), ..ticket(number, ttl, out) };
+            around.push(Level { lock: lock_name(*lock), session: ticket.id.session() });
+            claims.push(Claim::new(ticket, timing, kind, patience, note.fence, watched));
+        }
         Caller {
             number,
             host,
-            lock,
+            locks,
             timing,
             ladder: Ladder { clock: Clock::Boottime, timing },
-            claim: Claim::new(ticket, timing, kind, patience, note.fence, watched),
+            bundle: Bundle::new(claims),
             guard: Guard::new(timing, Stragglers::Leave, IfUnavailable::Fail, 75),
             worker: Process::default(),
             sentry: Process::default(),
@@ -135,14 +149,20 @@ impl Caller {
             launched: 0,
             disturbed: 0,
             thawed: 0,
-            began: out.now,
+            joined: Vec::new(),
             wake_lost: 0,
+            nest,
             gone: false,
         }
     }
 
     pub fn is_of(&self, id: &Id) -> bool {
-        !self.gone && self.claim.ticket().id == *id
+        !self.gone && self.bundle.claims().iter().any(|claim| claim.ticket().id == *id)
+    }
+
+    /// When it first asked for this ticket.
+    pub fn joined(&self, id: &Id) -> Option<Time> {
+        self.joined.iter().find(|(ticket, _)| ticket == id).map(|(_, at)| *at)
     }
 
     /// Its place in the queue or its lease may suffer until then.
@@ -175,7 +195,7 @@ impl Caller {
         match to {
             ToWorker::Turn(number) if number == self.turn && self.asking.is_none() => {
                 let now = out.tick(self.host);
-                self.claim.woken(now);
+                self.bundle.woken(now);
                 self.turn(out);
             }
             ToWorker::Turn(_) => {}
@@ -185,7 +205,7 @@ impl Caller {
             ToWorker::Woken(id) => self.hear_wake(&id, out),
             ToWorker::Watch(number) if number == self.watch => self.hear(Heard::Time, out),
             ToWorker::Watch(_) => {}
-            ToWorker::Launch(fence) => self.launch(fence, out),
+            ToWorker::Launch(fences) => self.launch(&fences, out),
             ToWorker::JobEnded => self.hear(Heard::Job(vaultlock::job::Event::Ended(vaultlock::job::End::Code(0))), out),
             ToWorker::Killed => self.hear(Heard::Killed(Ok(())), out),
             ToWorker::SentryDied => self.hear(Heard::Job(vaultlock::job::Event::SentryDied), out),
@@ -244,7 +264,9 @@ impl Caller {
 
     /// Its host stands still, or goes on: then the kernel's timers come before any process runs.
     pub fn host_froze(&mut self, frozen: bool, out: &mut Outside) {
-        out.judge.froze(out.now, self.lock, self.number, frozen);
+        for lock in &self.locks {
+            out.judge.froze(out.now, *lock, self.number, frozen);
+        }
         if frozen {
             return;
         }
@@ -273,6 +295,12 @@ impl Caller {
     }
 }
 
+/// In the order in which they are taken.
+fn choose_locks(out: &mut Outside) -> Vec<usize> {
+    let one = out.rng.usize(0..out.scenario.locks);
+    if out.scenario.locks > 1 && out.chance(400) { (0..out.scenario.locks).collect() } else { vec![one] }
+}
+
 fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {
     let mut random = [0; 16];
     random[..8].copy_from_slice(&out.rng.u64(..).to_be_bytes());
@@ -287,6 +315,7 @@ fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {
         policy: Policy::default(),
         ttl_ms: ttl.as_millis() as u64,
         who: Who { label: format!("caller {number}"), host: "simulated".to_owned(), pid: number as u32 },
+        chain: Vec::new(),
     };
     if let Some(mix) = out.scenario.mix.clone() {
         mix.give(&mut ticket, &mut out.rng);

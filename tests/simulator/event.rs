@@ -12,10 +12,12 @@ use crate::host::Time;
 pub enum Event {
     /// A caller begins on this host.
     Begin { host: usize },
+    /// A job asks for this lock.
+    Nest { outer: usize, lock: usize },
     /// Something for one caller's processes.
     To { caller: usize, what: What },
     /// A request reaches the server.
-    Arrive(Message),
+    Arrive(Box<Message>),
     /// The next thing goes wrong.
     Fault,
     /// And is put right.
@@ -45,7 +47,7 @@ pub enum ToWorker {
     /// The guard's moment.
     Watch(u64),
     /// The job's program runs now.
-    Launch(u64),
+    Launch(Vec<u64>),
     JobEnded,
     Killed,
     SentryDied,

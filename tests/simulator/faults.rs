@@ -134,6 +134,9 @@ impl World {
 
     fn hurt_server(&mut self, span: Time) {
         let kind = if self.out.scenario.fails_over && self.out.rng.u32(0..4) > 0 { 4 } else { self.out.rng.u64(0..6) };
+        if self.out.scenario.locks > 1 && self.out.chance(250) {
+            return self.go_deaf(span);
+        }
         self.out.note(99, "the server is hurt", kind);
         let now = self.out.server_clock.tick(self.out.now);
         self.server.disturbed = self.server.disturbed.max(self.out.now + span);
@@ -148,6 +151,15 @@ impl World {
             4 => self.server.fail_over(&mut self.out),
             _ => self.server.up = false,
         }
+        self.out.after(span, Event::Cure(Cure::Server));
+    }
+
+    /// As a shard of a server that is cut off from it, with some of its locks.
+    fn go_deaf(&mut self, span: Time) {
+        let lock = self.out.rng.usize(0..self.out.scenario.locks);
+        self.out.note(lock, "is a lock that the server does not answer for", span);
+        self.server.disturbed = self.server.disturbed.max(self.out.now + span);
+        self.server.deaf = Some(lock);
         self.out.after(span, Event::Cure(Cure::Server));
     }
 
@@ -170,11 +182,11 @@ impl World {
                     let now = self.out.server_clock.tick(self.out.now);
                     self.server.engine.restart(false, now);
                 }
-                (self.server.up, self.server.frozen) = (true, false);
+                (self.server.up, self.server.frozen, self.server.deaf) = (true, false, None);
                 self.server.disturbed = self.server.disturbed.max(self.out.now);
                 for message in std::mem::take(&mut self.server.waiting) {
                     let way = self.out.span(0, MS);
-                    self.out.after(way, Event::Arrive(message));
+                    self.out.after(way, Event::Arrive(Box::new(message)));
                 }
             }
         }

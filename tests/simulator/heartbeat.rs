@@ -1,4 +1,4 @@
-//! A caller's session: the real claim, asked and answered over the simulated line, as session/turn.rs does it.
+//! A caller's session: the real claims, asked and answered over the simulated line, as session/turn.rs does it.
 
 use vaultlock::ledger::{Id, Life, Memory, View};
 use vaultlock::run::orders::Event as Heard;
@@ -13,16 +13,16 @@ use crate::host::{MS, SECOND, Time, nanos};
 use crate::outside::Outside;
 
 impl Caller {
-    /// Goes on until the claim asks, waits or ends.
+    /// Goes on until the claims ask, wait or end.
     pub fn turn(&mut self, out: &mut Outside) {
         while self.asking.is_none() && !self.session_over && !self.worker.dead {
             let (now, wall) = (out.tick(self.host), out.wall(self.host));
             if std::mem::take(&mut self.leave) {
-                self.claim.leave(now);
+                self.bundle.leave(now);
             }
-            match self.claim.next(now, wall) {
+            match self.bundle.next(now, wall) {
                 Step::Ask(request) => self.ask(request, out),
-                Step::Wait(_) if std::mem::take(&mut self.woken) => self.claim.woken(now),
+                Step::Wait(_) if std::mem::take(&mut self.woken) => self.bundle.woken(now),
                 Step::Wait(until) => {
                     self.turn += 1;
                     if until != vaultlock::time::Tick::NEVER {
@@ -35,6 +35,9 @@ impl Caller {
                 Step::End(ending) => {
                     out.note(self.number, "the session ends", 0);
                     self.session_over = true;
+                    if matches!(ending, Ending::Entangled(_)) {
+                        self.gives_up_for_a_ring(out);
+                    }
                     self.leave_note(&ending, out);
                     self.hear(Heard::Ended(ending), out);
                 }
@@ -53,9 +56,14 @@ impl Caller {
                 Request::View => "looks",
                 Request::Commit(commit) if commit.ledger.is_some() => "commits",
                 Request::Commit(_) => "withdraws",
+                Request::Survey(_) => "looks for a cycle",
             },
             number,
         );
+        let ticket = &self.bundle.claims()[self.bundle.at()].ticket().id;
+        if matches!(request, Request::Take | Request::Enter(_)) && self.joined(ticket).is_none() {
+            self.joined.push((ticket.clone(), out.now));
+        }
         self.asking = Some((number, out.tick(self.host), out.wall(self.host)));
         self.request = Some(request);
         let (way, patience) = (out.span(MS / 50, MS / 2), nanos(self.timing.request));
@@ -69,14 +77,15 @@ impl Caller {
             return;
         }
         let Some(request) = self.request.take() else { return };
-        let ticket = self.claim.ticket().clone();
-        let message = Message { caller: self.number, number, lock: self.lock, ticket, request };
+        let at = self.bundle.at();
+        let (lock, ticket) = (self.locks[at], self.bundle.claims()[at].ticket().clone());
+        let message = Message { caller: self.number, number, lock, ticket, request };
         if self.line.up_cut || out.chance(out.scenario.lost) {
             self.lost_one(out.now);
             return;
         }
         let way = self.way(out);
-        out.after(way, Event::Arrive(message));
+        out.after(way, Event::Arrive(Box::new(message)));
     }
 
     /// A message of its is lost: it finds out when its patience ends, and asks again after a pause.
@@ -104,7 +113,7 @@ impl Caller {
         let between = (sent_wall, wall);
         let answer = answer.map(|(answer, server)| believed(answer, clocks_agree(server, between)));
         let answer = answer.map_err(Error::Unreachable);
-        self.claim.answer(sent, now, wall, answer);
+        self.bundle.answer(sent, now, wall, answer);
         self.turn(out);
     }
 
@@ -121,13 +130,15 @@ impl Caller {
     fn tell(&mut self, news: News, out: &mut Outside) {
         match &news {
             News::Renewed { sent } => self.renew(*sent, out),
-            News::Granted { fence, .. } => {
-                out.note(self.number, "is let in", *fence);
-                let note = &mut out.hosts[self.host].notes[self.lock];
-                note.fence = note.fence.max(*fence);
+            News::Granted { fences, .. } => {
+                for (lock, fence) in self.locks.iter().zip(fences) {
+                    out.note(self.number, "is let in", *fence);
+                    let note = &mut out.hosts[self.host].notes[*lock];
+                    note.fence = note.fence.max(*fence);
+                }
             }
             News::Waiting(standing) => out.note(self.number, &format!("waits: {:?}, ahead", standing.why), standing.ahead as u64),
-            News::Lost(_) => out.note(self.number, "lost it", 0),
+            News::Lost { .. } => out.note(self.number, "lost it", 0),
             _ => {}
         }
         self.hear(Heard::News(news), out);
@@ -135,8 +146,9 @@ impl Caller {
 
     /// Who goes without having been let in leaves what it saw to the next on its host.
     fn leave_note(&self, ending: &Ending, out: &mut Outside) {
-        if matches!(ending, Ending::Busy(_)) {
-            out.hosts[self.host].notes[self.lock].seen = self.claim.watched().rows();
+        if let Ending::Busy(standing) = ending {
+            let at = standing.as_ref().map_or(0, |standing| standing.at);
+            out.hosts[self.host].notes[self.locks[at]].seen = self.bundle.claims()[at].watched().rows();
         }
     }
 }
@@ -145,7 +157,8 @@ impl Caller {
 fn believed(mut answer: Answer, clocks_agree: bool) -> Answer {
     match &mut answer {
         _ if clocks_agree => {}
-        Answer::View(view) | Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view)) => {
+        Answer::Survey(None) => {}
+        Answer::View(view) | Answer::Survey(Some(view)) | Answer::Outcome(Outcome::Done(view) | Outcome::Conflict(view)) => {
             disbelieve(view);
         }
         Answer::Beat(Beat::Alive { quiet, .. }) => *quiet = None,

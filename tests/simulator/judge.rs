@@ -18,6 +18,7 @@ pub enum Wrong {
     Order,
     Vacancy,
     Rate,
+    Ring,
     Stuck,
 }
 
@@ -25,6 +26,8 @@ pub struct Judge {
     pub found: Vec<(Time, Wrong, String)>,
     pub jobs: u64,
     pub faults: u64,
+    /// Runs that gave up for the sake of a ring of nested ones.
+    pub rings: u64,
     /// Fences that fell because a server lost its memory *and* had its clock set back: beyond the promise.
     pub excused: u64,
     several: bool,
@@ -72,6 +75,7 @@ impl Judge {
             found: Vec::new(),
             jobs: 0,
             faults: 0,
+            rings: 0,
             excused: 0,
             memory_lost: false,
             clock_set_back: false,
@@ -86,7 +90,6 @@ impl Judge {
     }
 
     pub fn started(&mut self, now: Time, lock: usize, (caller, rights): (usize, Rights), fence: u64) {
-        self.jobs += 1;
         let running = &mut self.locks[lock].running;
         running.push(Running { caller, rights, frozen: false, thawed: 0, beside: None });
         let count = running.len();

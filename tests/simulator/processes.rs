@@ -43,19 +43,20 @@ impl Caller {
             }
             match order {
                 Order::Arm(sent) => self.renew(sent, out),
-                Order::Start { fence } => {
+                Order::Start { fences } => {
                     self.check_start(out);
                     self.launching = Some(Vec::new());
                     let way = out.span(MS / 5, 4 * MS);
-                    let fence = fence.expect("nobody here asked to run without the lock");
-                    out.tell(way, self.number, What::Worker(ToWorker::Launch(fence)));
+                    assert_eq!(fences.len(), self.locks.len(), "nobody here asked to run without the locks");
+                    out.tell(way, self.number, What::Worker(ToWorker::Launch(fences)));
                 }
+                Order::Mark { .. } => unreachable!("nobody here asked for a high-water mark"),
                 Order::Signal(_) => self.ask_job_to_end(out),
                 Order::Stop => self.stop_job(out),
                 Order::Kill => self.kill_tree(out),
                 Order::CountLeftBehind => self.hear(Heard::LeftBehind(Vec::new()), out),
-                Order::Pause => self.claim.pause(true),
-                Order::Resume => self.claim.pause(false),
+                Order::Pause => self.bundle.pause(true),
+                Order::Resume => self.bundle.pause(false),
                 Order::Leave => {
                     self.close_deadline();
                     self.leave = true;
@@ -84,14 +85,19 @@ impl Caller {
         }
     }
 
-    pub(super) fn launch(&mut self, fence: u64, out: &mut Outside) {
-        out.note(self.number, "starts its job", fence);
+    pub(super) fn launch(&mut self, fences: &[u64], out: &mut Outside) {
+        out.note(self.number, "starts its job", fences[0]);
         self.launched = out.now;
         let longest = nanos(out.scenario.longest_job);
         let span = if out.rng.bool() { out.span(MS, 500 * MS) } else { out.span(MS, longest) };
         self.job = Some(Job { obeys: out.rng.u32(0..3) > 0, daemons: out.rng.u32(0..3) == 0, doomed: false });
-        out.judge.started(out.now, self.lock, (self.number, self.claim.ticket().into()), fence);
-        out.tell(span, self.number, What::Job(ToJob::Ends));
+        out.judge.jobs += 1;
+        for ((lock, claim), fence) in self.locks.iter().zip(self.bundle.claims()).zip(fences) {
+            out.judge.started(out.now, *lock, (self.number, claim.ticket().into()), *fence);
+        }
+        if !self.asks_inside(out) {
+            out.tell(span, self.number, What::Job(ToJob::Ends));
+        }
         let waiting = self.launching.take().unwrap_or_default();
         self.set_watch(out);
         for event in waiting {
@@ -104,7 +110,9 @@ impl Caller {
             return;
         }
         out.note(self.number, "its job is dead", 0);
-        out.judge.ended(out.now, self.lock, self.number);
+        for lock in &self.locks {
+            out.judge.ended(out.now, *lock, self.number);
+        }
         let notice = out.span(MS / 50, MS / 2);
         out.tell(notice, self.number, What::Worker(ToWorker::JobEnded));
     }

@@ -125,8 +125,9 @@ impl World {
         let newer = deed.before.waiters().find(|newer| {
             let replaces = newer.ticket.policy.supersede.is_some() && newer.ticket.policy.group == mine.ticket.policy.group;
             let calm = self.callers.iter().any(|caller| {
-                let heard = caller.began + 2 * nanos(caller.timing.beat) + 2 * SECOND;
-                caller.is_of(&newer.ticket.id) && caller.disturbed == 0 && caller.wake_lost == 0 && heard < now
+                let heard = |joined: Time| joined + 2 * nanos(caller.timing.beat) + 2 * SECOND;
+                let long_there = caller.joined(&newer.ticket.id).is_some_and(|joined| heard(joined) < now);
+                caller.is_of(&newer.ticket.id) && caller.disturbed == 0 && caller.wake_lost == 0 && long_there
             });
             replaces && newer.seq > mine.seq && calm
         });

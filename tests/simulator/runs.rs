@@ -21,6 +21,7 @@ pub struct Sum {
     pub seeds: u64,
     jobs: u64,
     faults: u64,
+    rings: u64,
     excused: u64,
     awake: u64,
     pub bad: Vec<(u64, String)>,
@@ -31,6 +32,7 @@ impl Sum {
         self.seeds += 1;
         self.jobs += outcome.jobs;
         self.faults += outcome.faults;
+        self.rings += outcome.rings;
         self.excused += outcome.excused;
         self.awake = self.awake.max(outcome.awake_overlap);
         if let Some((_, what)) = outcome.wrong {
@@ -41,12 +43,13 @@ impl Sum {
 
     pub fn print(&self, took: Duration) {
         println!(
-            "simulator: {} seeds in {:.1} s: {} jobs, {} faults, {} seeds with a violation; longest life beside another after \
+            "simulator: {} seeds in {:.1} s: {} jobs, {} faults, {} rings of nested runs, {} seeds with a violation; longest life beside another after \
              a whole host stood still: {} ms; fences that fell on a server that lost its memory and had its clock set back: {}",
             self.seeds,
             took.as_secs_f64(),
             self.jobs,
             self.faults,
+            self.rings,
             self.bad.len(),
             self.awake / MS,
             self.excused

@@ -28,6 +28,8 @@ pub struct Server {
     names: Vec<Name>,
     pub up: bool,
     pub frozen: bool,
+    /// It answers nothing that is asked of this lock.
+    pub deaf: Option<usize>,
     pub waiting: Vec<Message>,
     replicas: VecDeque<(Time, Engine)>,
     /// When it last was not what it should be.
@@ -46,12 +48,13 @@ impl Server {
     pub fn new(out: &mut Outside) -> Server {
         let proven = if out.rng.bool() { PROVEN } else { Duration::ZERO };
         let engine = Engine::new(out.scenario.max_ttl, out.scenario.liveness, proven, out.server_clock.tick(0));
-        let names = (0..out.scenario.locks).map(|lock| Name::new(&format!("lock-{lock}")).expect("a good name")).collect();
+        let names = (0..out.scenario.locks).map(|lock| Name::new(&lock_name(lock)).expect("a good name")).collect();
         Server {
             engine,
             names,
             up: true,
             frozen: false,
+            deaf: None,
             waiting: Vec::new(),
             replicas: VecDeque::new(),
             disturbed: 0,
@@ -100,6 +103,7 @@ impl Server {
                 Answer::Beat(beat)
             }
             Request::View => Answer::View(self.engine.view(&lock, Some(&id), at)),
+            Request::Survey(other) => Answer::Survey(Some(self.engine.view(&other, None, at))),
             Request::Commit(commit) => {
                 let before = self.engine.view(&lock, Some(&id), at);
                 let renewed: Vec<_> = commit.drop.iter().map(|id| self.engine.renewed(&lock, id)).collect();
@@ -192,6 +196,26 @@ impl Server {
         }
     }
 
+    pub fn is_deaf_to(&self, message: &Message) -> bool {
+        let asked = |lock: usize| match &message.request {
+            Request::Survey(name) => *name == self.names[lock],
+            _ => message.lock == lock,
+        };
+        self.deaf.is_some_and(asked)
+    }
+
+    /// Whether this ticket stands in the lock's queue.
+    pub fn waits(&mut self, lock: usize, id: &Id, out: &Outside) -> bool {
+        let at = Moment { tick: out.server_clock.tick(out.now), wall: out.server_clock.wall(out.now) };
+        let view = self.engine.view(&self.names[lock], Some(id), at);
+        view.living(id).is_some() && view.ledger.holder(id).is_none()
+    }
+
+    /// Who holds this lock alone.
+    pub fn holder(&self, lock: usize) -> Option<Id> {
+        Some(self.engine.ledger(&self.names[lock])?.holders.first()?.id.clone())
+    }
+
     pub fn replicate(&mut self, now: Time) {
         self.replicas.push_back((now, self.engine.clone()));
         while self.replicas.front().is_some_and(|(at, _)| at + LAG < now) {
@@ -243,6 +267,10 @@ fn check_self_service(judge: &mut Judge, now: Time, author: &Id, was: &Ledger, a
     for what in wrong {
         judge.accuse(now, Wrong::SelfService, format!("a commit of {author:?}: {what}"));
     }
+}
+
+pub fn lock_name(lock: usize) -> String {
+    format!("lock-{lock}")
 }
 
 /// What an undisturbed waiter may take beyond its beats and its rank.

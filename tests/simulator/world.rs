@@ -9,6 +9,7 @@ use crate::caller::Caller;
 use crate::event::{Event, Message, Queue, ToWorker, What};
 use crate::host::{Host, MS, SECOND, Time, nanos};
 use crate::judge::{Judge, Wrong};
+use crate::nest::Nest;
 use crate::outside::{Outside, Trace};
 use crate::scenario::Scenario;
 use crate::server::{Entered, REPLICATE, SLACK, Server};
@@ -31,6 +32,7 @@ pub struct Outcome {
     pub digest: u64,
     pub jobs: u64,
     pub faults: u64,
+    pub rings: u64,
     pub excused: u64,
     pub awake_overlap: Time,
 }
@@ -52,6 +54,7 @@ pub fn run(seed: u64, said: bool) -> Outcome {
         digest: world.out.trace.digest(),
         jobs: judge.jobs,
         faults: judge.faults,
+        rings: judge.rings,
         excused: judge.excused,
         awake_overlap: judge.awake_overlap,
     }
@@ -61,7 +64,7 @@ impl World {
     fn new(mut rng: Rng, scenario: Scenario, said: bool) -> World {
         let hosts = (0..scenario.hosts).map(|_| Host::draw(&mut rng, scenario.wild_clocks, scenario.locks)).collect();
         let span = nanos(scenario.span);
-        let turns = scenario.callers as u64 + 2;
+        let turns = (scenario.callers as u64 + 2) * if scenario.nested > 0 { 3 } else { 1 };
         let rate = scenario.mix.as_ref().and_then(|mix| mix.rate).map_or(0, |rate| nanos(rate.per()));
         let end = span + turns * (nanos(scenario.longest_job) + 20 * SECOND + rate) + 4 * nanos(timing::lapse(scenario.max_ttl));
         let judge = Judge::new(scenario.locks, scenario.several());
@@ -101,9 +104,10 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Begin { host } => self.begin(host),
+            Event::Begin { host } => self.begin(host, Nest::default()),
+            Event::Nest { outer, lock } => self.begin_inside(outer, lock),
             Event::To { caller, what } => self.meet(caller, what),
-            Event::Arrive(message) => self.arrive(message),
+            Event::Arrive(message) => self.arrive(*message),
             Event::Fault => {
                 self.go_wrong();
                 self.next_fault();
@@ -126,9 +130,9 @@ impl World {
         }
     }
 
-    fn begin(&mut self, host: usize) {
+    pub fn begin(&mut self, host: usize, nest: Nest) {
         let number = self.callers.len();
-        let mut caller = Caller::begin(number, host, &mut self.out);
+        let mut caller = Caller::begin(number, host, nest, &mut self.out);
         self.out.note(number, "begins on host", host as u64);
         if self.out.hosts[host].frozen {
             caller.disturb(self.out.now);
@@ -144,15 +148,17 @@ impl World {
     }
 
     pub fn with(&mut self, caller: usize, act: impl FnOnce(&mut Caller, &mut Outside)) {
-        let caller = &mut self.callers[caller];
+        let number = caller;
+        let caller = &mut self.callers[number];
         if caller.gone {
             return;
         }
         act(caller, &mut self.out);
-        if caller.gone && self.out.now < self.span {
+        if caller.gone && caller.nest.outer.is_none() && self.out.now < self.span {
             let (host, pause) = (caller.host, self.out.span(0, 5 * SECOND));
             self.out.after(pause, Event::Begin { host });
         }
+        self.settle_nest(number);
     }
 
     fn arrive(&mut self, message: Message) {
@@ -160,6 +166,9 @@ impl World {
             return self.server.waiting.push(message);
         }
         let (caller, number) = (message.caller, message.number);
+        if self.server.is_deaf_to(&message) {
+            return;
+        }
         if !self.server.up {
             if self.out.rng.bool() {
                 let refused = What::Worker(ToWorker::Answer(number, Box::new(Err("refused".to_owned()))));
@@ -176,6 +185,9 @@ impl World {
         }
         if let Some(entered) = served.entered {
             self.judge_order(lock, caller, &joined, &entered);
+        }
+        if self.out.scenario.nested > 0 {
+            self.look_for_rings(caller);
         }
         for woken in served.woken {
             let Some(at) = self.callers.iter().position(|caller| caller.is_of(&woken)) else { continue };
@@ -227,7 +239,10 @@ impl World {
         }
         if let Some((beaten, known)) = entered.lapsed {
             let calm = beaten.saturating_sub(2 * SECOND);
-            if entered.undisturbed_since < calm && self.callers[caller].disturbed < calm && self.callers[caller].began < calm {
+            if entered.undisturbed_since < calm
+                && self.callers[caller].disturbed < calm
+                && self.callers[caller].joined(id).is_some_and(|joined| joined < calm)
+            {
                 self.judge_vacancy(caller, lock, known + 2 * beat + rank(entered.ahead.len()) + SLACK);
             }
         }

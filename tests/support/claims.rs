@@ -29,6 +29,7 @@ pub fn ticket(label: &str) -> Ticket {
         policy: Policy::default(),
         ttl_ms: 30_000,
         who: Who { label: label.to_owned(), host: "here".to_owned(), pid: number },
+        chain: Vec::new(),
     }
 }
 

@@ -35,7 +35,7 @@ impl Etcd {
             return self.beat_as_holder(lock, id, with, budget);
         }
         if !renewed || !(is_at(2) || is_at(3)) {
-            self.wakes.close();
+            self.wakes.close(id);
             return Ok(Beat::Gone);
         }
         Ok(alive_with(&came, own.len(), &watched))

@@ -64,13 +64,13 @@ pub struct Etcd {
     wakes: Wakes,
     /// The record as it was last seen.
     record: Option<Record>,
-    /// The revision of the last look.
-    revision: u64,
+    /// Of each lock the revision of the last look, and the ids that it showed.
+    looks: BTreeMap<Name, (u64, Vec<Id>)>,
     /// A member's clock, and when it showed that.
     shown: Option<(Stamp, Tick)>,
-    /// Tickets of the last look, and where they are kept.
+    /// Tickets of the last looks, and where they are kept.
     places: BTreeMap<Id, (Place, Kept)>,
-    /// How often the holders of the last look had beaten.
+    /// How often the holders of the last looks had beaten.
     beats: BTreeMap<Id, u64>,
     /// Ids whose ticket was asked for.
     asked: BTreeSet<Id>,
@@ -88,7 +88,7 @@ impl Etcd {
             terms: terms.clone(),
             wakes: Wakes::new(),
             record: None,
-            revision: 0,
+            looks: BTreeMap::new(),
             shown: None,
             places: BTreeMap::new(),
             beats: BTreeMap::new(),
@@ -132,7 +132,7 @@ impl Etcd {
                     if seen.beyond {
                         seen.view.ahead = self.count_ahead(&keys, &seen, id, budget)?;
                     }
-                    return self.note(seen, id);
+                    return self.note(lock, seen, id);
                 }
                 Sight::Unrecorded { version } => self.write_record(&epoch, version, budget)?,
             }
@@ -174,7 +174,7 @@ impl Etcd {
                 if seen.beyond {
                     seen.view.ahead = self.count_ahead(&keys, &seen, Some(id), budget)?;
                 }
-                Ok(Ok((true, self.note(seen, Some(id))?)))
+                Ok(Ok((true, self.note(lock, seen, Some(id))?)))
             }
             // Another life has begun meanwhile: what was done was done in that.
             Sight::Unrecorded { .. } => Ok(Ok((false, self.look(lock, Some(id), budget)?))),
@@ -206,18 +206,27 @@ impl Etcd {
     }
 
     /// Takes note of a look, which is never older than the one before.
-    fn note(&mut self, seen: Seen, id: Option<&Id>) -> Result<Seen, Error> {
+    fn note(&mut self, lock: &Name, seen: Seen, id: Option<&Id>) -> Result<Seen, Error> {
         let same_life = self.record.as_ref().is_some_and(|known| known.mark == seen.record.mark);
-        if same_life && seen.revision < self.revision {
+        if same_life && seen.revision < self.revision(lock) {
             return Err(refusal::set_back(&self.cluster.address));
         }
-        (self.revision, self.record) = (seen.revision, Some(seen.record.clone()));
-        self.places.clone_from(&seen.places);
-        self.beats = seen.beats();
-        if id.is_some_and(|id| !self.waits(id)) {
-            self.wakes.close();
+        self.record = Some(seen.record.clone());
+        let ids = seen.places.keys().cloned().collect();
+        for id in self.looks.insert(lock.clone(), (seen.revision, ids)).into_iter().flat_map(|(_, ids)| ids) {
+            self.places.remove(&id);
+            self.beats.remove(&id);
+        }
+        self.places.extend(seen.places.clone());
+        self.beats.extend(seen.beats());
+        if let Some(id) = id.filter(|id| !self.waits(id)) {
+            self.wakes.close(id);
         }
         Ok(seen)
+    }
+
+    fn revision(&self, lock: &Name) -> u64 {
+        self.looks.get(lock).map_or(0, |(revision, _)| *revision)
     }
 
     fn waits(&self, id: &Id) -> bool {
@@ -297,8 +306,8 @@ impl Store for Etcd {
         let Some((place, _)) = self.places.get(id).filter(|(place, _)| *place != Place::Holding) else {
             return self.wait_as_holder(until, bell);
         };
-        let key = place.key(&self.keys(lock), id);
-        self.wakes.wait(&mut self.cluster, &key, self.revision, until, bell, self.terms.request)
+        let (key, revision) = (place.key(&self.keys(lock), id), self.revision(lock));
+        self.wakes.wait(&mut self.cluster, &key, revision, until, bell, self.terms.request)
     }
 
     fn locks(&mut self) -> Result<Vec<Name>, Error> {

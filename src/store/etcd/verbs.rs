@@ -97,7 +97,7 @@ impl Etcd {
         let view = View { ledger, tickets, waiting: 0, ahead: 0, ..seen.view.clone() };
         let places = [(id.clone(), (Place::Holding, kept))].into();
         let entered = Seen { view, record: seen.record.clone(), places, revision, gone: false, beyond: false };
-        self.note(entered, Some(id)).map(Some)
+        self.note(lock, entered, Some(id)).map(Some)
     }
 
     fn append(&mut self, lock: &Name, ticket: &Ticket, seen: &Seen, budget: Budget) -> Result<Seen, Error> {
@@ -171,7 +171,7 @@ impl Etcd {
         let judged = commit.guards.iter().filter(|guard| matches!(guard, Guard::Still(_, Some(_)))).count();
         let many = judged > MOST_JUDGED;
         if many {
-            compare.push(Compare::unchanged(&keys.all_beats(), self.revision));
+            compare.push(Compare::unchanged(&keys.all_beats(), self.revision(lock)));
         }
         for guard in &commit.guards {
             match guard {

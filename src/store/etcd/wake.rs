@@ -10,6 +10,7 @@ use super::refusal;
 use super::reply::{Streamed, Watched};
 use super::txn::Bytes;
 use crate::bell;
+use crate::ledger::Id;
 use crate::store::Error;
 use crate::store::wire::Budget;
 use crate::time::{Clock, Tick};
@@ -77,9 +78,11 @@ impl Wakes {
         }
     }
 
-    /// Listens no more: the ticket has been let in or is gone.
-    pub fn close(&mut self) {
-        *self = Wakes::new();
+    /// Listens no more for this ticket: it has been let in or is gone.
+    pub fn close(&mut self, id: &Id) {
+        if self.watch.as_ref().is_some_and(|watch| watch.key.ends_with(id.as_str())) {
+            *self = Wakes::new();
+        }
     }
 
     fn watch(&mut self, cluster: &mut Cluster, key: &str, revision: u64, until: Tick, request: Duration) {

@@ -38,7 +38,9 @@ impl Checker {
             return false;
         };
         let open = self.faults.values().any(|other| other.lock.as_ref().is_none_or(|other| *other == asked.lock));
-        !open && at.since(lock.troubled) >= self.rules.settled && self.patient(at, &asked.lock).next().is_some()
+        // Who waits for another lock too may have this one without a start.
+        let several = lock.waiting.iter().any(|job| self.runs[job].asked.run.is_some()) || asked.run.is_some();
+        !open && !several && at.since(lock.troubled) >= self.rules.settled && self.patient(at, &asked.lock).next().is_some()
     }
 
     fn patient(&self, at: Tick, lock: &str) -> impl Iterator<Item = u64> {

@@ -56,6 +56,8 @@ pub struct Verdict {
     /// Runs asked for, and jobs that started.
     pub runs: u64,
     pub jobs: u64,
+    /// Of these, those under several locks.
+    pub of_several: u64,
     pub faults: BTreeMap<(Kind, Whom), u64>,
     /// How the runs ended.
     pub codes: BTreeMap<i32, u64>,
@@ -130,7 +132,7 @@ impl Verdict {
 impl Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (runs, jobs, faults, told) = (self.runs, self.jobs, self.fault_count(), self.faults_told());
-        write!(f, "{runs} runs, {jobs} jobs, {faults} faults ({told}), ")?;
+        write!(f, "{runs} runs, {jobs} jobs ({} of several locks), {faults} faults ({told}), ", self.of_several)?;
         write!(f, "overlaps {}, fence regressions {}, ", self.overlaps(), self.count(Rule::Fence))?;
         write!(f, "stuck {}, violations {}, ", self.count(Rule::Stuck), self.violations.len())?;
         if self.excused > 0 {
