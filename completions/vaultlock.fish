@@ -71,11 +71,11 @@ complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -l json -d '
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -s h -l help -d 'Print help'
-complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss:// or redis+unix://. Else $VAULTLOCK_STORE, else the file store of this user' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -s h -l help -d 'Print help'
-complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss:// or redis+unix://. Else $VAULTLOCK_STORE, else the file store of this user' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -s h -l help -d 'Print help'

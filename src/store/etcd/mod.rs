@@ -199,7 +199,8 @@ impl Etcd {
             self.shown = Some((Stamp { member: header.member_id, at: now }, Clock::Boottime.now()));
         }
         let (done, reads) = txn.settled(count);
-        if done && reads.len() != count {
+        // No cluster has the number zero.
+        if header.cluster_id == 0 || (done && reads.len() != count) {
             return Err(refusal::stranger(&self.cluster.address.members[member], None));
         }
         Ok(Ok((done, Came { header, reads, now, date, between })))
