@@ -80,6 +80,19 @@ impl Name {
         }
         spelled
     }
+
+    /// The name that is spelled so; `None` if it was too long to spell out, or none is.
+    pub fn from_spelled(spelled: &str) -> Option<Name> {
+        let mut bytes = Vec::with_capacity(spelled.len());
+        let mut rest = spelled.as_bytes();
+        while let [first, tail @ ..] = rest {
+            let digits = if *first == b'%' { Some(std::str::from_utf8(tail.get(..2)?).ok()?) } else { None };
+            bytes.push(digits.map_or(Some(*first), |digits| u8::from_str_radix(digits, 16).ok())?);
+            rest = &tail[if digits.is_some() { 2 } else { 0 }..];
+        }
+        let name = Name::new(&String::from_utf8(bytes).ok()?).ok()?;
+        (name.spelled() == spelled).then_some(name)
+    }
 }
 
 /// The order in which everybody takes several locks, whatever order they were named in: by their bytes. One that is named
@@ -176,6 +189,7 @@ mod tests {
                 let spelled = name.spelled();
                 prop_assert!(spelled.len() <= 145 && !spelled.starts_with('.'));
                 prop_assert!(spelled.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-%~".contains(&b)));
+                prop_assert_eq!(Name::from_spelled(&spelled), Some(name).filter(|_| !spelled.contains('~')));
             }
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use straight::{a_plain_lock_is_entered_in_one_step, of_many_who_go_straight_in_one_is_in, what_is_not_plain_is_only_taken};
 use support::claims::{done, enter, hold, lock, nothing, ticket};
+use support::etcd::Etcd;
 use support::postgres::Postgres as Database;
 use support::redis::Server;
 use support::until;
@@ -54,6 +55,12 @@ impl Place for Database {
     }
 }
 
+impl Place for Etcd {
+    fn open(&self) -> Box<dyn Store> {
+        self.open_store(&TERMS)
+    }
+}
+
 /// Every test below, once for each engine.
 macro_rules! suite {
     ($($test:ident)*) => {
@@ -63,6 +70,7 @@ macro_rules! suite {
         })* }
         mod postgres { $(#[test] fn $test() { super::$test(&super::Database::start()); })* }
         mod redis { $(#[test] fn $test() { super::$test(&super::Server::start()); })* }
+        mod etcd { $(#[test] fn $test() { super::$test(&super::Etcd::start()); })* }
     };
 }
 

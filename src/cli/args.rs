@@ -23,7 +23,7 @@ pub struct Args {
 /// Options of every verb.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Global {
-    /// Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix:// or postgres://. Else
+    /// Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://. Else
     /// $VAULTLOCK_STORE, else the file store of this user
     #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,

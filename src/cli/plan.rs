@@ -81,7 +81,7 @@ pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result
     Ok(Resolved {
         store: location.open(timing.request),
         notes: locks.iter().map(|lock| Notes::new(notes_dir.clone(), lock)).collect(),
-        console: Console::new(verbosity(global), &locks, location.display()),
+        console: Console::new(verbosity(global), &locks, location.display(), location.first_use()),
         plan: Plan {
             env: environment(&locks, &location),
             levels: locks.iter().map(|lock| level(lock, &fingerprint)).collect(),

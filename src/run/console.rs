@@ -31,6 +31,8 @@ pub struct Console {
     lock: String,
     locks: Vec<String>,
     store: String,
+    /// What is said of a store that was never used before.
+    first_use: &'static str,
     bar: Option<ProgressBar>,
     waiting: Option<Waiting>,
 }
@@ -42,10 +44,10 @@ struct Waiting {
 }
 
 impl Console {
-    /// `store` is what the store is called in messages, without any secret.
-    pub fn new(verbosity: Verbosity, locks: &[Name], store: String) -> Console {
+    /// `store` is what the store is called in messages, without any secret; `first_use` is what to say of one that is new.
+    pub fn new(verbosity: Verbosity, locks: &[Name], store: String, first_use: &'static str) -> Console {
         let locks: Vec<String> = locks.iter().map(|lock| shown(lock.as_str(), 200)).collect();
-        Console { verbosity, lock: locks.join(", "), locks, store, bar: None, waiting: None }
+        Console { verbosity, lock: locks.join(", "), locks, store, first_use, bar: None, waiting: None }
     }
 
     pub fn say(&mut self, saying: Saying) {
@@ -176,9 +178,8 @@ impl Console {
     fn unsure(&self, advice: &str, until: Tick, more: &str) -> String {
         let left = span(Clock::Boottime.now().until(until).max(Duration::from_secs(1)));
         format!(
-            "{} may have forgotten a holder (it is new, was restarted or flushed); {advice} {left} {more}(for a server that was \
-             never used before, fresh=true in the store's URL skips this once)",
-            self.store,
+            "{} may have forgotten a holder (it is new, was restarted or flushed); {advice} {left} {more}({})",
+            self.store, self.first_use,
         )
     }
 

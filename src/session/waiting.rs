@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::claim::{Claim, Pause, Phase};
 use super::words::{Ending, News, Request, Standing, Step};
-use crate::ledger::{Decision, Id, Life, Why};
+use crate::ledger::{Decision, Id, Life, Listed, Why};
 use crate::mutant::{self, Mutant};
 use crate::store::{Beat, Liveness};
 use crate::time::{Tick, Wall};
@@ -106,9 +106,11 @@ impl Claim {
     }
 
     fn update_life(&mut self, id: &Id, count: u64, quiet: Option<Duration>) {
-        let Some(view) = self.view.as_mut().filter(|_| self.kind.liveness == Liveness::Beats) else { return };
+        let Some(view) = self.view.as_mut() else { return };
         let first_holder = view.ledger.holders.first().map(|holder| holder.id.clone());
-        for listed in view.tickets.iter_mut().filter(|listed| listed.ticket.id == *id) {
+        // Whoever the store itself knows to live has no beats to count.
+        let counted = |listed: &&mut Listed| matches!(listed.life, Life::Beat { .. }) && listed.ticket.id == *id;
+        for listed in view.tickets.iter_mut().filter(counted) {
             let quiet = quiet.filter(|_| first_holder.as_ref() == Some(id));
             listed.life = Life::Beat { count, quiet };
         }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 use url::Url;
 
+use super::etcd::{self, Etcd};
 use super::file::{FileStore, default_dir};
 use super::postgres::{self, Postgres, Surroundings};
 use super::redis::{Address, Redis};
@@ -17,7 +18,7 @@ use crate::time::Clock;
 use crate::timing::{DEFAULT_TTL, LONGEST_TTL, SHORTEST_TTL};
 
 /// Engines that the product promises and this version does not have yet.
-const LATER: [&str; 5] = ["etcd", "etcds", "zk", "zookeeper", "redis+sentinel"];
+const LATER: [&str; 3] = ["zk", "zookeeper", "redis+sentinel"];
 
 /// Where a store is, read and checked, but not touched.
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ enum Engine {
     },
     Redis(Address),
     Postgres(Box<postgres::Address>),
+    Etcd(etcd::Address),
 }
 
 /// Why a text is not a store's URL. It never quotes a password.
@@ -60,6 +62,9 @@ impl Location {
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             return Location::of_postgres(text, &Surroundings::here());
         }
+        if etcd::Address::is_meant(text) {
+            return from_etcd_url(text);
+        }
         let url = Url::parse(text).map_err(|error| bad(format!("the store's URL can't be read: {error}")))?;
         let password_in_url = url.password().is_some() || url.query_pairs().any(|(key, _)| key == "pass");
         let (url, max_ttl) = take_max_ttl(url)?;
@@ -73,7 +78,7 @@ impl Location {
             scheme if LATER.contains(&scheme) => return Err(later(scheme)),
             scheme => {
                 return Err(bad(format!(
-                    "there is no engine {scheme}://: use file:///dir, redis://, rediss://, redis+unix:// or postgres://"
+                    "there is no engine {scheme}://: use file:///dir, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://"
                 )));
             }
         };
@@ -107,6 +112,7 @@ impl Location {
             Engine::File { dir, .. } => Box::new(FileStore::new(dir, self.max_ttl).known_as(self.real.get())),
             Engine::Redis(address) => Box::new(Redis::open(address.clone(), &Terms { request, max_ttl: self.max_ttl })),
             Engine::Postgres(address) => Box::new(Postgres::open((**address).clone(), &Terms { request, max_ttl: self.max_ttl })),
+            Engine::Etcd(address) => Box::new(Etcd::open(address.clone(), &Terms { request, max_ttl: self.max_ttl })),
         }
     }
 
@@ -124,7 +130,7 @@ impl Location {
     pub fn clock(&self) -> Clock {
         match self.engine {
             Engine::File { .. } => Clock::Monotonic,
-            Engine::Redis(_) | Engine::Postgres(_) => Clock::Boottime,
+            Engine::Redis(_) | Engine::Postgres(_) | Engine::Etcd(_) => Clock::Boottime,
         }
     }
 
@@ -134,6 +140,15 @@ impl Location {
             Engine::File { dir, .. } => format!("the file store {}", dir.display()),
             Engine::Redis(address) => address.display(),
             Engine::Postgres(address) => address.display(),
+            Engine::Etcd(address) => address.display(),
+        }
+    }
+
+    /// What whoever waits for a store that may have forgotten should know of one that was never used before.
+    pub fn first_use(&self) -> &'static str {
+        match self.engine {
+            Engine::Etcd(_) => "a cluster's very first use takes this long, and no other",
+            _ => "for a server that was never used before, fresh=true in the store's URL skips this once",
         }
     }
 
@@ -143,6 +158,7 @@ impl Location {
             Engine::File { dir, .. } => format!("file {}", self.real.get_or_init(|| resolved(dir)).display()),
             Engine::Redis(address) => address.identity(),
             Engine::Postgres(address) => address.identity(),
+            Engine::Etcd(address) => address.identity(),
         };
         Sha256::digest(identity.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -157,7 +173,9 @@ impl Location {
         match &self.engine {
             Engine::File { dir, default: false } => Some(dir.join("notes")),
             Engine::File { default: true, .. } => state().map(|state| state.join("notes/local")),
-            Engine::Redis(_) | Engine::Postgres(_) => state().map(|state| state.join("notes").join(self.fingerprint())),
+            Engine::Redis(_) | Engine::Postgres(_) | Engine::Etcd(_) => {
+                state().map(|state| state.join("notes").join(self.fingerprint()))
+            }
         }
     }
 
@@ -167,6 +185,7 @@ impl Location {
             Engine::File { dir, .. } => format!("file://{}", percent_encoded(dir)),
             Engine::Redis(address) => address.without_secrets(),
             Engine::Postgres(address) => address.without_secrets(),
+            Engine::Etcd(address) => address.without_secrets(),
         };
         if self.max_ttl != DEFAULT_TTL {
             url.push(if url.contains('?') { '&' } else { '?' });
@@ -181,6 +200,7 @@ impl Location {
             Engine::File { .. } => false,
             Engine::Redis(address) => address.has_secret(),
             Engine::Postgres(address) => address.has_secret(),
+            Engine::Etcd(address) => address.has_secret(),
         }
     }
 }
@@ -208,6 +228,18 @@ fn from_file_url(url: &Url) -> Result<Engine, BadUrl> {
         Ok(dir) => file(&dir),
         Err(()) => Err(bad("a file store is a directory of this host: write file:///dir, with three slashes")),
     }
+}
+
+/// `url` knows one host; here its query alone is for it.
+fn from_etcd_url(text: &str) -> Result<Location, BadUrl> {
+    let (head, query) = text.split_once('?').unwrap_or((text, ""));
+    let url = Url::parse(&format!("etcd://members/?{query}")).map_err(|_| bad("the store's URL can't be read"))?;
+    let (url, max_ttl) = take_max_ttl(url)?;
+    let query: Vec<(String, String)> = url.query_pairs().map(|(key, value)| (key.into(), value.into())).collect();
+    let address = etcd::Address::parse(head, &query).map_err(BadUrl)?;
+    let password_in_url = address.password_in_url();
+    let (user, password) = (std::env::var("ETCDCTL_USER").ok(), std::env::var("ETCDCTL_PASSWORD").ok());
+    Ok(Location::new(Engine::Etcd(address.or_login(user, password)), max_ttl, password_in_url))
 }
 
 fn take_max_ttl(mut url: Url) -> Result<(Url, Duration), BadUrl> {
@@ -245,7 +277,8 @@ fn percent_encoded(dir: &Path) -> String {
 
 fn later(scheme: &str) -> BadUrl {
     bad(format!(
-        "the engine {scheme}:// is not in this version yet: use file:///dir, redis://, rediss://, redis+unix:// or postgres://"
+        "the engine {scheme}:// is not in this version yet: use file:///dir, redis://, rediss://, redis+unix://, postgres://, etcd:// or \
+         etcds://"
     ))
 }
 

@@ -1,5 +1,6 @@
 //! Where locks are kept: six verbs without lock semantics, one engine a file or folder.
 
+pub mod etcd;
 pub mod file;
 pub mod locate;
 pub mod memory;

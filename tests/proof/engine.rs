@@ -10,7 +10,7 @@ use nix::unistd::geteuid;
 use vaultlock::store::locate::Location;
 
 use crate::checker::Rules;
-use crate::deeds::{Deed, TO_CALLERS, TO_CLOCK, TO_DISK, TO_LINES, TO_MEMORY, TO_PEERS_RUNS, TO_RUNS, TO_SERVER};
+use crate::deeds::{Deed, TO_CALLERS, TO_CLOCK, TO_CLUSTER, TO_DISK, TO_LINES, TO_MEMORY, TO_PEERS_RUNS, TO_RUNS, TO_SERVER};
 use crate::dice::Dice;
 use crate::log::{Kind, Whom};
 use crate::support::disk::Disk;
@@ -32,16 +32,19 @@ pub enum Store {
     File,
     Redis,
     Postgres,
+    /// Three members.
+    Etcd,
     /// A folder of files for flock(1).
     #[value(skip)]
     Flock,
+    /// One member for etcdctl.
     #[value(skip)]
-    Etcd,
+    Etcdctl,
 }
 
 impl Store {
     pub fn is_a_peers(self) -> bool {
-        matches!(self, Store::Flock | Store::Etcd)
+        matches!(self, Store::Flock | Store::Etcdctl)
     }
 
     /// As it is called in a summary.
@@ -52,6 +55,7 @@ impl Store {
             Store::Postgres => "postgres",
             Store::Flock => "flock",
             Store::Etcd => "etcd",
+            Store::Etcdctl => "etcdctl",
         }
     }
 }
@@ -67,16 +71,39 @@ pub enum Scope {
 pub struct Engine {
     place: Place,
     scope: Scope,
+    /// The longest lease of a store on a server; how long one that may have forgotten lets nobody in hangs on it.
+    max_ttl: Duration,
     /// What some of the callers live by.
     clock: Option<Skew>,
 }
 
 enum Place {
-    File { dir: PathBuf, disk: Option<Disk> },
-    Redis { server: Box<Server>, clock: Skew, lines: Vec<Proxy> },
-    Postgres { server: Box<Postgres>, clock: Skew, lines: Vec<Proxy> },
-    Flock { dir: PathBuf },
-    Etcd { server: Box<Etcd>, lines: Vec<Proxy> },
+    File {
+        dir: PathBuf,
+        disk: Option<Disk>,
+    },
+    Redis {
+        server: Box<Server>,
+        clock: Skew,
+        lines: Vec<Proxy>,
+    },
+    Postgres {
+        server: Box<Postgres>,
+        clock: Skew,
+        lines: Vec<Proxy>,
+    },
+    Flock {
+        dir: PathBuf,
+    },
+    /// Of each caller a line to each member.
+    Etcd {
+        server: Box<Etcd>,
+        lines: Vec<Vec<Proxy>>,
+    },
+    Etcdctl {
+        server: Box<Etcd>,
+        lines: Vec<Proxy>,
+    },
 }
 
 impl Engine {
@@ -104,24 +131,35 @@ impl Engine {
                 Place::Flock { dir }
             }
             Store::Etcd => {
+                let server = Etcd::three();
+                // Otherwise the first part of it would be a wait.
+                server.settled(max_ttl(store, scope));
+                let to_members = |_| server.ports().into_iter().map(Proxy::before).collect();
+                Place::Etcd { lines: (0..callers).map(to_members).collect(), server: Box::new(server) }
+            }
+            Store::Etcdctl => {
                 let server = Etcd::start();
-                Place::Etcd { lines: lines(server.port, callers), server: Box::new(server) }
+                Place::Etcdctl { lines: lines(server.port, callers), server: Box::new(server) }
             }
         };
-        Engine { place, scope, clock: (all && options.wants("skew callers")).then(Skew::zero) }
+        Engine { place, scope, max_ttl: max_ttl(store, scope), clock: (all && options.wants("skew callers")).then(Skew::zero) }
     }
 
     /// The store as this caller names it.
     pub fn url(&self, caller: usize) -> String {
         match &self.place {
             Place::File { dir, .. } => format!("file://{}", dir.display()),
-            Place::Redis { lines, .. } => format!("{}?max_ttl={}s", lines[caller].url(), self.max_ttl().as_secs()),
+            Place::Redis { lines, .. } => format!("{}?max_ttl={}s", lines[caller].url(), self.max_ttl.as_secs()),
             Place::Postgres { lines, .. } => {
                 let port = lines[caller].port;
-                format!("postgres://postgres@127.0.0.1:{port}/postgres?max_ttl={}s", self.max_ttl().as_secs())
+                format!("postgres://postgres@127.0.0.1:{port}/postgres?max_ttl={}s", self.max_ttl.as_secs())
+            }
+            Place::Etcd { lines, .. } => {
+                let hosts: Vec<String> = lines[caller].iter().map(|line| format!("127.0.0.1:{}", line.port)).collect();
+                format!("etcd://{}?max_ttl={}s", hosts.join(","), self.max_ttl.as_secs())
             }
             Place::Flock { dir } => dir.display().to_string(),
-            Place::Etcd { lines, .. } => format!("127.0.0.1:{}", lines[caller].port),
+            Place::Etcdctl { lines, .. } => format!("127.0.0.1:{}", lines[caller].port),
         }
     }
 
@@ -129,7 +167,7 @@ impl Engine {
     pub fn tool(&self, caller: usize, binary: &Path) -> Tool {
         match (&self.place, &self.clock) {
             (Place::Flock { .. }, _) => Tool::Flock,
-            (Place::Etcd { .. }, _) => Tool::Etcdctl,
+            (Place::Etcdctl { .. }, _) => Tool::Etcdctl,
             (_, Some(clock)) if caller % 4 == 3 => Tool::vaultlock_by(clock),
             _ => Tool::vaultlock(binary),
         }
@@ -138,15 +176,15 @@ impl Engine {
     pub fn rules(&self) -> Rules {
         match &self.place {
             Place::File { .. } => Rules::file(),
-            Place::Redis { .. } | Place::Postgres { .. } => Rules::redis(self.max_ttl()),
+            Place::Redis { .. } | Place::Postgres { .. } | Place::Etcd { .. } => Rules::redis(self.max_ttl),
             Place::Flock { .. } => Rules::peer(false),
-            Place::Etcd { .. } => Rules::peer(true),
+            Place::Etcdctl { .. } => Rules::peer(true),
         }
     }
 
     /// Whether the runs have vaultlock's processes.
     pub fn is_vaultlocks(&self) -> bool {
-        matches!(self.place, Place::File { .. } | Place::Redis { .. } | Place::Postgres { .. })
+        matches!(self.place, Place::File { .. } | Place::Redis { .. } | Place::Postgres { .. } | Place::Etcd { .. })
     }
 
     /// Ttls to choose from, in milliseconds.
@@ -155,13 +193,10 @@ impl Engine {
             // etcd knows whole seconds, and no less than two.
             _ if self.scope == Scope::Common => &[2000, 3000],
             Place::Redis { .. } | Place::Postgres { .. } => &[1000, 1500, 2000],
+            // An election takes a second or two: some outlive it and some do not.
+            Place::Etcd { .. } => &[2000, 3000, 6000],
             _ => &[1000, 1500, 2000, 3000],
         }
-    }
-
-    /// The longest lease of a store on a server; how long a server that may have forgotten lets nobody in hangs on it.
-    fn max_ttl(&self) -> Duration {
-        Duration::from_secs(if self.scope == Scope::Common { 3 } else { 2 })
     }
 
     /// Leases run out whatever the job's processes still hold.
@@ -175,7 +210,8 @@ impl Engine {
             Place::File { .. } => TO_RUNS.to_vec(),
             Place::Redis { .. } | Place::Postgres { .. } => [&TO_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
             Place::Flock { .. } => TO_PEERS_RUNS.to_vec(),
-            Place::Etcd { .. } => [&TO_PEERS_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
+            Place::Etcd { .. } => [&TO_RUNS[..], &TO_CLUSTER, &TO_LINES].concat(),
+            Place::Etcdctl { .. } => [&TO_PEERS_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
         };
         let more: Vec<Deed> = match &self.place {
             _ if self.scope == Scope::Common => Vec::new(),
@@ -200,10 +236,23 @@ impl Engine {
             (Kind::Flush, Whom::Server, Place::Postgres { server, .. }) => server.forget(),
             (Kind::Restart | Kind::Wipe, Whom::Server, Place::Postgres { server, .. }) => server.kill(),
             (Kind::Freeze, Whom::Server, Place::Postgres { server, .. }) => server.freeze(),
-            (Kind::Restart, Whom::Server, Place::Etcd { server, .. }) => server.kill(),
-            (Kind::Freeze, Whom::Server, Place::Etcd { server, .. }) => server.freeze(),
-            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Postgres { lines, .. } | Place::Etcd { lines, .. }) => {
+            (Kind::Restart, Whom::Server, Place::Etcdctl { server, .. }) => server.kill(),
+            (Kind::Freeze, Whom::Server, Place::Etcdctl { server, .. }) => server.freeze(),
+            (Kind::Restart, Whom::Server, Place::Etcd { server, .. }) => {
+                members(server, dice).into_iter().for_each(|member| server.kill_member(member));
+            }
+            (Kind::Freeze, Whom::Server, Place::Etcd { server, .. }) => {
+                members(server, dice).into_iter().for_each(|member| server.freeze_member(member));
+            }
+            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Postgres { lines, .. } | Place::Etcdctl { lines, .. }) => {
                 spoil(&lines[caller], kind, dice)
+            }
+            (kind, Whom::Line, Place::Etcd { lines, .. }) => {
+                // All of them, or one: then there are others.
+                let chosen = dice.below(lines[caller].len() * 2);
+                let hit = |member: usize| chosen >= lines[caller].len() || chosen == member;
+                let lines = lines[caller].iter().enumerate().filter(|(member, _)| hit(*member));
+                lines.for_each(|(_, line)| spoil(line, kind, dice));
             }
             _ => unreachable!("{deed:?} can not be done here"),
         }
@@ -224,9 +273,15 @@ impl Engine {
             (Kind::Restart, Whom::Server, Place::Postgres { server, .. }) => server.start_again(),
             (Kind::Wipe, Whom::Server, Place::Postgres { server, .. }) => server.start_anew(),
             (Kind::Freeze, Whom::Server, Place::Postgres { server, .. }) => server.thaw(),
-            (Kind::Restart, Whom::Server, Place::Etcd { server, .. }) => server.start_again(),
-            (Kind::Freeze, Whom::Server, Place::Etcd { server, .. }) => server.thaw(),
-            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Postgres { lines, .. } | Place::Etcd { lines, .. }) => {
+            (Kind::Restart, Whom::Server, Place::Etcd { server, .. } | Place::Etcdctl { server, .. }) => server.start_again(),
+            (Kind::Freeze, Whom::Server, Place::Etcd { server, .. } | Place::Etcdctl { server, .. }) => server.thaw(),
+            (_, Whom::Line, Place::Etcd { lines, .. }) => {
+                for line in &lines[caller] {
+                    line.to_server(Way::Pass);
+                    line.to_client(Way::Pass);
+                }
+            }
+            (kind, Whom::Line, Place::Redis { lines, .. } | Place::Postgres { lines, .. } | Place::Etcdctl { lines, .. }) => {
                 // A line that lost bytes ends, as TCP ends it. That vaultlock gets over a gap is no reason to ask it of all.
                 if kind == Kind::Swallow && self.scope == Scope::Common {
                     lines[caller].cut();
@@ -236,6 +291,24 @@ impl Engine {
             }
             _ => {}
         }
+    }
+}
+
+fn max_ttl(store: Store, scope: Scope) -> Duration {
+    Duration::from_secs(match (store, scope) {
+        (Store::Etcd, Scope::Everything) => 6,
+        (_, Scope::Common) => 3,
+        _ => 2,
+    })
+}
+
+/// Whom of a cluster a fault hits: mostly its leader, then one, then all.
+fn members(server: &Etcd, dice: &mut Dice) -> Vec<usize> {
+    let all: Vec<usize> = (0..server.ports().len()).collect();
+    match dice.below(6) {
+        0 => all,
+        1 => vec![dice.below(all.len())],
+        _ => vec![server.seek_leader().unwrap_or_else(|| dice.below(all.len()))],
     }
 }
 
@@ -280,9 +353,13 @@ fn bend(line: &Proxy, way: Way, dice: &mut Dice) {
 impl Drop for Engine {
     /// What this host noted of a store that is gone.
     fn drop(&mut self) {
-        let (Place::Redis { lines, .. } | Place::Postgres { lines, .. }) = &self.place else { return };
-        for caller in 0..lines.len() {
-            if let Some(notes) = Location::parse(&self.url(caller)).ok().and_then(|location| location.notes_dir()) {
+        let callers = match &self.place {
+            Place::Redis { lines, .. } | Place::Postgres { lines, .. } => lines.len(),
+            Place::Etcd { lines, .. } => lines.len(),
+            _ => 0,
+        };
+        for url in (0..callers).map(|caller| self.url(caller)) {
+            if let Some(notes) = Location::parse(&url).ok().and_then(|location| location.notes_dir()) {
                 let _ = fs::remove_dir_all(notes);
             }
         }

@@ -41,11 +41,12 @@ struct Options {
 }
 
 /// Each with its server's like beside it.
-const TOOLS: [(&str, Store); 4] = [
+const TOOLS: [(&str, Store); 5] = [
     ("`vaultlock run`, file store", Store::File),
     ("`flock`", Store::Flock),
     ("`vaultlock run`, Redis", Store::Redis),
-    ("`etcdctl lock`", Store::Etcd),
+    ("`vaultlock run`, etcd", Store::Etcd),
+    ("`etcdctl lock`", Store::Etcdctl),
 ];
 
 /// `proof peers`.

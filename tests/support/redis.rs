@@ -197,20 +197,26 @@ fn launch(dir: &Path, port: u16, options: &[String], environment: &[(String, Pat
     None
 }
 
-/// An authority (`ca.pem`), a server's certificate for 127.0.0.1, a client's (`client.pem`), and another authority that
-/// signed nothing (`other.pem`).
+/// An authority (`ca.pem`), a server's certificate for 127.0.0.1, a client's (`client.pem`), one without a CommonName
+/// (`nameless.pem`), and another authority that signed nothing (`other.pem`).
 pub fn make_authority(dir: &Path) {
     std::fs::write(dir.join("server.ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    std::fs::write(dir.join("client.ext"), "extendedKeyUsage=clientAuth\n").unwrap();
+    for name in ["client", "nameless"] {
+        std::fs::write(dir.join(format!("{name}.ext")), "extendedKeyUsage=clientAuth\n").unwrap();
+    }
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
     for name in ["ca", "other"] {
         let (pem, secret) = (format!("{name}.pem"), format!("{name}.key"));
         let subject = format!("/CN={name}");
         openssl(dir, &[&["req", "-x509", "-days", "2", "-subj", &subject, "-keyout", &secret, "-out", &pem], &key[..]].concat());
     }
-    for name in ["server", "client"] {
+    for name in ["server", "client", "nameless"] {
         let (csr, secret) = (format!("{name}.csr"), format!("{name}.key"));
-        let (pem, ext, subject) = (format!("{name}.pem"), format!("{name}.ext"), format!("/CN={name}"));
+        let (pem, ext, subject) = (
+            format!("{name}.pem"),
+            format!("{name}.ext"),
+            if name == "nameless" { "/O=none".to_owned() } else { format!("/CN={name}") },
+        );
         openssl(dir, &[&["req", "-subj", &subject, "-keyout", &secret, "-out", &csr], &key[..]].concat());
         let signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", &ext, "-out", &pem];
         openssl(dir, &[&["x509", "-req", "-in", &csr], &signed[..]].concat());

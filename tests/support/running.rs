@@ -63,7 +63,10 @@ pub fn on_store(program: &Path, words: &[&str], url: &str) -> Command {
     }) {
         command.env_remove(name);
     }
-    command.env_remove("REDISCLI_AUTH").args(words).env("VAULTLOCK_STORE", url).stdin(Stdio::null());
+    for name in ["REDISCLI_AUTH", "ETCDCTL_USER", "ETCDCTL_PASSWORD"] {
+        command.env_remove(name);
+    }
+    command.args(words).env("VAULTLOCK_STORE", url).stdin(Stdio::null());
     // A group of its own, as a shell gives to each of its jobs.
     command.process_group(0);
     command

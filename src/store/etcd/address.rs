@@ -1,0 +1,247 @@
+//! An etcd store's URL: the members' hosts, how they are spoken to, and under which keys. Pure.
+//!
+//! `url` reads one host with its port; here there are several, so the part before the query is read by hand.
+
+use std::path::PathBuf;
+
+use url::form_urlencoded;
+
+use crate::secret::Secret;
+use crate::store::wire::tls::TlsFiles;
+use crate::store::wire::words::{DEFAULT_PREFIX, bracketed, decoded, prefix};
+
+const DEFAULT_PORT: u16 = 2379;
+/// A cluster has seven members at the most; this leaves room for one address more of each.
+const MOST_MEMBERS: usize = 16;
+
+/// Where an etcd cluster is and how to enter it.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// In the order in which they are tried.
+    pub(super) members: Vec<Member>,
+    pub(super) tls: Option<TlsFiles>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<Secret>,
+    pub(super) prefix: String,
+    secret_in_url: bool,
+    password_in_url: bool,
+}
+
+/// One member's end for clients.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Member {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Member {
+    pub fn display(&self) -> String {
+        format!("{}:{}", bracketed(&self.host), self.port)
+    }
+}
+
+impl Address {
+    /// Whether a store's URL is one of etcd's.
+    pub fn is_meant(url: &str) -> bool {
+        let scheme = url.split("://").next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case("etcd") || scheme.eq_ignore_ascii_case("etcds")
+    }
+
+    /// Reads `etcd://USER:PASSWORD@HOST:PORT,HOST:PORT` and `etcds://`; `query` is what stands behind the question mark, without
+    /// what every store's URL may have.
+    ///
+    /// # Errors
+    /// Says which part is wrong and what it may be; never shows the user or the password.
+    pub fn parse(head: &str, query: &[(String, String)]) -> Result<Address, String> {
+        let (scheme, rest) = head.split_once("://").unwrap_or((head, ""));
+        let tls = scheme.eq_ignore_ascii_case("etcds").then(TlsFiles::default);
+        if head.contains('#') {
+            return Err("an etcd URL has no #fragment: write # as %23".to_owned());
+        }
+        // The last one, as browsers do: half a password must not be taken for a host.
+        let (secrets, rest) = rest.rsplit_once('@').map_or((None, rest), |(secrets, rest)| (Some(secrets), rest));
+        let hosts = rest.strip_suffix('/').unwrap_or(rest);
+        if hosts.contains('/') {
+            return Err("an etcd URL has no path: give prefix=NAME for the keys, and write / in a password as %2F".to_owned());
+        }
+        let (user, password) = match secrets.map(|secrets| secrets.split_once(':').unwrap_or((secrets, ""))) {
+            Some((user, password)) => (decoded(user, "the user")?, decoded(password, "the password")?.map(Secret::new)),
+            None => (None, None),
+        };
+        let mut address = Address {
+            members: members(hosts)?,
+            tls,
+            secret_in_url: user.is_some() || password.is_some(),
+            password_in_url: password.is_some(),
+            user,
+            password,
+            prefix: DEFAULT_PREFIX.to_owned(),
+        };
+        for (key, value) in query {
+            address.set(key, value)?;
+        }
+        address.check()?;
+        Ok(address)
+    }
+
+    /// Takes user and password from `ETCDCTL_USER` (`USER` or `USER:PASSWORD`) and `ETCDCTL_PASSWORD`, given as their values, as
+    /// far as the URL has none.
+    #[must_use]
+    pub fn or_login(mut self, etcdctl_user: Option<String>, etcdctl_password: Option<String>) -> Address {
+        let told = etcdctl_user.filter(|text| !text.is_empty());
+        let (user, password) = match told.as_deref().map(|told| told.split_once(':').unwrap_or((told, ""))) {
+            Some((user, password)) => (Some(user.to_owned()), Some(password.to_owned())),
+            None => (None, None),
+        };
+        let same_user = self.user.is_none() || self.user == user;
+        self.user = self.user.or(user);
+        if self.password.is_none() && self.user.is_some() {
+            let own = password.filter(|text| same_user && !text.is_empty());
+            self.password = own.or(etcdctl_password.filter(|text| !text.is_empty())).map(Secret::new);
+        }
+        self
+    }
+
+    /// For messages: "etcd at host:port,host:port".
+    pub fn display(&self) -> String {
+        format!("etcd at {}", self.hosts())
+    }
+
+    /// The same for every URL that means the same locks, whoever uses it and in whichever order it names the members.
+    pub fn identity(&self) -> String {
+        let mut members = self.members.clone();
+        members.sort();
+        let hosts: Vec<String> = members.iter().map(|member| format!("{}-{}", member.host, member.port)).collect();
+        format!("{}-{}-{}", self.scheme(), hosts.join(","), self.prefix)
+    }
+
+    /// The URL without user and password, for the job's environment.
+    pub fn without_secrets(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if self.prefix != DEFAULT_PREFIX {
+            query.append_pair("prefix", &self.prefix);
+        }
+        let files = self.tls.clone().unwrap_or_default();
+        for (key, file) in [("cacert", files.cacert), ("cert", files.cert), ("key", files.key)] {
+            if let Some(file) = file {
+                query.append_pair(key, &file.to_string_lossy());
+            }
+        }
+        let query = query.finish();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{}://{}{mark}{query}", self.scheme(), self.hosts())
+    }
+
+    /// Whether [`Address::without_secrets`] lacks something that the URL had.
+    pub fn has_secret(&self) -> bool {
+        self.secret_in_url
+    }
+
+    /// Whether the URL itself held a password.
+    pub fn password_in_url(&self) -> bool {
+        self.password_in_url
+    }
+
+    /// The text with the password struck out of it.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        self.password.as_ref().map_or_else(|| text.to_owned(), |password| password.scrub(text))
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "etcds" } else { "etcd" }
+    }
+
+    fn hosts(&self) -> String {
+        self.members.iter().map(Member::display).collect::<Vec<_>>().join(",")
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let file = || (!value.is_empty()).then(|| PathBuf::from(value)).ok_or(format!("{key}= needs a file"));
+        match (&mut self.tls, key) {
+            (_, "prefix") => self.prefix = prefix(value)?,
+            (Some(files), "cacert") => files.cacert = Some(file()?),
+            (Some(files), "cert") => files.cert = Some(file()?),
+            (Some(files), "key") => files.key = Some(file()?),
+            (None, "cacert" | "cert" | "key") => return Err(format!("{key}= needs TLS: write etcds:// instead")),
+            (_, "user" | "pass" | "password") => {
+                return Err("user and password stand before the hosts: write etcd://USER:PASSWORD@HOST:PORT".to_owned());
+            }
+            (_, "fresh") => {
+                return Err("an etcd URL has no fresh=: etcd forgets nothing, only its very first use waits once".to_owned());
+            }
+            _ if !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+                // Half a password, if that held a question mark: not to be shown.
+                return Err("the URL has a parameter that is no word: write ? as %3F and & as %26".to_owned());
+            }
+            (Some(_), _) => {
+                return Err(format!("an etcds URL has no parameter {key:?}: it has prefix, max_ttl, cacert, cert and key"));
+            }
+            (None, _) => return Err(format!("an etcd URL has no parameter {key:?}: it has prefix and max_ttl")),
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.password.is_some() && self.user.is_none() {
+            return Err("a password needs its user: write etcd://USER:PASSWORD@HOST:PORT".to_owned());
+        }
+        match &self.tls {
+            Some(files) if files.cert.is_some() != files.key.is_some() => {
+                Err("a client certificate is two files: give both cert= and key=".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn members(hosts: &str) -> Result<Vec<Member>, String> {
+    if hosts.is_empty() {
+        return Err("an etcd URL needs hosts: etcd://HOST:PORT,HOST:PORT".to_owned());
+    }
+    let mut members = Vec::new();
+    for host in hosts.split(',') {
+        let member = member(host)?;
+        if members.contains(&member) {
+            return Err(format!("the URL names {} twice: name each member once", member.display()));
+        }
+        members.push(member);
+    }
+    if members.len() > MOST_MEMBERS {
+        return Err(format!("the URL names more than {MOST_MEMBERS} members: leave some out"));
+    }
+    Ok(members)
+}
+
+fn member(text: &str) -> Result<Member, String> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']').ok_or("an IPv6 host in the URL lacks its closing ]")?;
+            if host.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err("what stands in [] in the URL is no IPv6 address".to_owned());
+            }
+            (host, (!port.is_empty()).then_some(port))
+        }
+        None => match text.find(':') {
+            Some(at) => (&text[..at], Some(&text[at..])),
+            None => (text, None),
+        },
+    };
+    let host = decoded(host, "a host")?.ok_or("a host in the URL is empty: etcd://HOST:PORT,HOST:PORT")?.to_lowercase();
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    if !host.chars().all(plain) {
+        return Err(
+            "a host in the URL holds what no host has: check hosts and commas, and write @ in a password as %40".to_owned()
+        );
+    }
+    let digits = port.map(|port| port.strip_prefix(':').unwrap_or_default());
+    let port = match digits {
+        None => Some(DEFAULT_PORT),
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok(),
+        Some(_) => None,
+    };
+    match port {
+        // It may be half a password: the text is not shown.
+        Some(0) | None => Err("a port in the URL is not a number from 1 to 65535: leave it out for 2379".to_owned()),
+        Some(port) => Ok(Member { host, port }),
+    }
+}

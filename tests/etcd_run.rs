@@ -1,0 +1,17 @@
+//! The built binary on etcd, from the outside: what users type and get, and that two jobs never overlap whatever is killed,
+//! frozen or cut off.
+
+pub mod support;
+
+#[path = "etcd_run/basics.rs"]
+mod basics;
+#[path = "etcd_run/crowds.rs"]
+mod crowds;
+#[path = "etcd_run/deaths.rs"]
+mod deaths;
+#[path = "redis_run/log.rs"]
+pub mod log;
+#[path = "etcd_run/members.rs"]
+mod members;
+#[path = "redis_run/stage.rs"]
+pub mod stage;
