@@ -24,7 +24,7 @@ function __fish_vaultlock_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c vaultlock -n "__fish_vaultlock_needs_command" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
+complete -c vaultlock -n "__fish_vaultlock_needs_command" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
 complete -c vaultlock -n "__fish_vaultlock_needs_command" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_needs_command" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_needs_command" -s h -l help -d 'Print help'
@@ -57,7 +57,7 @@ run\t'Run the job without the lock, and say so'"
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l guard -d 'Raise FILE\'s high-water mark (see vaultlock fence) to the run\'s fence before the job starts' -r -F
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l label -d 'Shown to whoever waits, such as a CI job\'s URL [default: user@host and the command\'s name]' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s c -l command -d 'Run STRING through the shell ($SHELL, else /bin/sh) in place of COMMAND' -r
-complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s n -l nonblock -l nb -d 'Do not wait: end with 75 at once if the lock is busy; the same as -w 0'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s s -l shared -d 'Hold the lock together with others that share it; a waiting writer holds back later readers'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s x -l exclusive -d 'Hold the lock alone (the default)'
@@ -66,16 +66,16 @@ complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -l isolate -d '
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -l json -d 'Print JSON: one object a lock, in a list unless one NAME was given'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand status" -s h -l help -d 'Print help'
-complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand fence" -s h -l help -d 'Print help'
-complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
+complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -l store -d 'Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://. Else $VAULTLOCK_STORE, else the file store of this user' -r
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -s q -l quiet -d 'Say nothing but errors'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -s v -l verbose -d 'Say more: who is waited for, when a store does not answer'
 complete -c vaultlock -n "__fish_vaultlock_using_subcommand completions" -s h -l help -d 'Print help'

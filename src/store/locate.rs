@@ -301,6 +301,8 @@ mod tests {
             "redis://[::1]:6380/3?prefix=ci&max_ttl=90",
             "rediss://user:secret@db.example:6380/0?cacert=/etc/ca.pem",
             "redis+unix:///run/redis.sock?db=2",
+            "postgres://db/locks?sslmode=require",
+            "etcd://a:2379,b,c?max_ttl=20s",
         ] {
             assert!(Location::parse(good).is_ok(), "{good}: {:?}", Location::parse(good));
         }
@@ -311,7 +313,7 @@ mod tests {
             ("file:///dir?max_ttl=0", "max_ttl"),
             ("file:///dir?max_ttl=nonsense", "not a duration"),
             ("file:///dir?max_ttl=25h", "max_ttl"),
-            ("etcd://db", "not in this version"),
+            ("zk://db", "not in this version"),
             ("redis+cluster://a,b", "not in this version"),
             ("gopher://hole", "no engine gopher"),
             ("redis://:secret@h:99999", "port"),

@@ -142,7 +142,6 @@ fn bad_numbers_and_choices_are_refused() {
 #[test]
 fn bad_stores_are_refused() {
     for (store, complaint) in [
-        ("etcd://h:2379", "not in this version"),
         ("zk://h:2181", "not in this version"),
         ("ftp://h/x", "there is no engine ftp://"),
         ("file://host/dir", "three slashes"),
