@@ -161,7 +161,13 @@ impl Postgres {
     }
 
     fn join(&mut self, lock: &Name, ticket: &Ticket, straight: Option<(Form, &Straight)>) -> Result<View, Error> {
-        let (view, _) = self.seen(lock, Some(&ticket.id), &|statements| statements.take(lock, ticket, straight.clone()))?;
+        let make = |statements: &Statements<'_>| statements.take(lock, ticket, straight.clone());
+        let (mut view, _) = self.seen(lock, Some(&ticket.id), &make)?;
+        // Another made the store's record between the statement that takes and the one that looks. Whose id is gone for good
+        // is told so once more.
+        if view.ticket(&ticket.id).is_none() && view.waiting < MOST_WAITERS {
+            view = self.seen(lock, Some(&ticket.id), &make)?.0;
+        }
         if view.ticket(&ticket.id).is_none() && view.waiting >= MOST_WAITERS {
             return Err(refusal::full(&self.address, view.waiting));
         }
