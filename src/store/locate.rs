@@ -10,7 +10,7 @@ use thiserror::Error;
 use url::Url;
 
 use super::etcd::{self, Etcd};
-use super::file::{FileStore, default_dir};
+use super::file::{FileStore, address, default_dir};
 use super::postgres::{self, Postgres, Surroundings};
 use super::redis::{Address, Redis};
 use super::{Store, Terms};
@@ -57,7 +57,8 @@ impl Location {
             return Err(bad("the store's URL is empty: name a directory or a server, such as redis://localhost"));
         }
         if !text.contains("://") {
-            return Ok(Location::new(file(Path::new(text))?, DEFAULT_TTL, false));
+            let dir = address::from_path(Path::new(text)).map_err(BadUrl)?;
+            return Ok(Location::new(Engine::File { dir, default: false }, DEFAULT_TTL, false));
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             return Location::of_postgres(text, &Surroundings::here());
@@ -69,7 +70,7 @@ impl Location {
         let password_in_url = url.password().is_some() || url.query_pairs().any(|(key, _)| key == "pass");
         let (url, max_ttl) = take_max_ttl(url)?;
         let engine = match url.scheme() {
-            "file" => from_file_url(&url)?,
+            "file" => Engine::File { dir: address::from_url(&url).map_err(BadUrl)?, default: false },
             "redis" | "rediss" | "redis+unix" => {
                 let address = Address::parse(&url).map_err(BadUrl)?;
                 Engine::Redis(address.or_password(std::env::var("REDISCLI_AUTH").ok()))
@@ -155,7 +156,7 @@ impl Location {
     /// Two URLs of one store share this; 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
         let identity = match &self.engine {
-            Engine::File { dir, .. } => format!("file {}", self.real.get_or_init(|| resolved(dir)).display()),
+            Engine::File { dir, .. } => format!("file {}", self.real.get_or_init(|| address::resolved(dir)).display()),
             Engine::Redis(address) => address.identity(),
             Engine::Postgres(address) => address.identity(),
             Engine::Etcd(address) => address.identity(),
@@ -182,7 +183,7 @@ impl Location {
     /// The URL as the job may see it: without user and password.
     pub fn for_job(&self) -> String {
         let mut url = match &self.engine {
-            Engine::File { dir, .. } => format!("file://{}", percent_encoded(dir)),
+            Engine::File { dir, .. } => address::url_of(dir),
             Engine::Redis(address) => address.without_secrets(),
             Engine::Postgres(address) => address.without_secrets(),
             Engine::Etcd(address) => address.without_secrets(),
@@ -202,31 +203,6 @@ impl Location {
             Engine::Postgres(address) => address.has_secret(),
             Engine::Etcd(address) => address.has_secret(),
         }
-    }
-}
-
-/// The path without links, as far as it exists: the first use of a store makes it, and must not change its name.
-fn resolved(dir: &Path) -> PathBuf {
-    for parent in dir.ancestors() {
-        if let (Ok(real), Ok(rest)) = (std::fs::canonicalize(parent), dir.strip_prefix(parent)) {
-            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
-        }
-    }
-    dir.to_owned()
-}
-
-fn file(dir: &Path) -> Result<Engine, BadUrl> {
-    let dir = std::path::absolute(dir).map_err(|error| bad(format!("the store's path can't be resolved: {error}")))?;
-    Ok(Engine::File { dir, default: false })
-}
-
-fn from_file_url(url: &Url) -> Result<Engine, BadUrl> {
-    if let Some((unknown, _)) = url.query_pairs().next() {
-        return Err(bad(format!("a file store knows no parameter {unknown:?}: max_ttl is the only one")));
-    }
-    match url.to_file_path() {
-        Ok(dir) => file(&dir),
-        Err(()) => Err(bad("a file store is a directory of this host: write file:///dir, with three slashes")),
     }
 }
 
@@ -266,13 +242,6 @@ fn max_ttl_in_range(text: &str) -> Result<Duration, BadUrl> {
     }
     let (shortest, longest) = (humantime::format_duration(SHORTEST_TTL), humantime::format_duration(LONGEST_TTL));
     Err(bad(format!("max_ttl in the store's URL must be from {shortest} to {longest}")))
-}
-
-fn percent_encoded(dir: &Path) -> String {
-    match Url::from_file_path(dir) {
-        Ok(url) => url.path().to_owned(),
-        Err(()) => dir.display().to_string(),
-    }
 }
 
 fn later(scheme: &str) -> BadUrl {

@@ -10,6 +10,7 @@
 //! gone: no lease, no clock, and no process that a SIGSTOP could turn into an obstacle. The boot id is part of the path
 //! because a reboot ends every claim.
 
+pub mod address;
 mod ledgers;
 mod listing;
 mod place;
