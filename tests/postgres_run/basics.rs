@@ -84,9 +84,11 @@ fn a_herd_behind_a_pooler_needs_a_few_connections() {
 #[test]
 fn of_fifty_that_will_not_wait_one_runs_and_the_others_leave_at_once() {
     let server = Server::start();
-    let stage = Stage::new(&server.url());
+    // So long that nobody takes a server that fifty ask at once for a silent one.
+    let stage = Stage::on(format!("{}?fresh=true", server.url()));
     let script = "echo ran >> $F/ran; while [ ! -e $F/go ]; do sleep 0.02; done";
-    let mut runs: Vec<Running> = (0..50).map(|_| stage.start(stage.command(&["run", "-n", "x", "-c", script]))).collect();
+    let mut runs: Vec<Running> =
+        (0..50).map(|_| stage.start(stage.command(&["run", "-n", "--ttl", "30s", "x", "-c", script]))).collect();
     wait_for("49 to leave", || runs.iter_mut().filter_map(|run| run.is_over().then_some(())).count() == 49);
     stage.let_go();
     let mut codes: Vec<i32> = runs.into_iter().map(|run| run.end().code).collect();
