@@ -11,9 +11,23 @@ use clap_mangen::roff::{Inline, Roff, bold, roman};
 use vaultlock::cli::args::Args;
 use vaultlock::store::redis::ACL;
 
+/// The page that `man vaultlock` shows.
+const FIRST_PAGE: &str = "man/vaultlock.1";
+
 #[test]
-fn the_man_page_is_made_of_the_clap_tree() {
-    bless_or_compare("man/vaultlock.1", man_page().as_bytes());
+fn the_man_pages_are_made_of_the_clap_tree() {
+    for (file, page) in pages() {
+        bless_or_compare(&file, page.as_bytes());
+    }
+}
+
+#[test]
+fn no_page_is_left_of_a_verb_that_went() {
+    let made: BTreeSet<String> = pages().into_iter().map(|(file, _)| file).collect();
+    for entry in std::fs::read_dir(root("man")).unwrap() {
+        let file = format!("man/{}", entry.unwrap().file_name().into_string().unwrap());
+        assert!(!file.ends_with(['1', '7']) || made.contains(&file), "{file} is no page any more: delete it");
+    }
 }
 
 #[test]
@@ -26,18 +40,29 @@ fn the_completions_are_made_of_the_clap_tree() {
 }
 
 #[test]
-fn every_verb_and_every_option_is_in_the_man_page() {
+fn every_option_is_in_its_verbs_page_and_every_verb_in_the_first() {
     // Hyphens of options are escaped in roff.
-    let page = man_page().replace("\\-", "-");
+    let pages: Vec<(String, String)> = pages().into_iter().map(|(file, page)| (file, page.replace("\\-", "-"))).collect();
+    let page = |wanted: &str| &pages.iter().find(|(file, _)| file == wanted).unwrap().1;
     let mut tree = Args::command();
     tree.build();
     for verb in tree.get_subcommands() {
-        assert!(page.contains(&format!("vaultlock {}", verb.get_name())), "{} is missing", verb.get_name());
+        let name = verb.get_name();
+        assert!(page(FIRST_PAGE).contains(&format!("vaultlock-{name}")), "{name} is missing");
         for arg in verb.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            let own = if arg.is_global_set() { FIRST_PAGE.to_owned() } else { format!("man/vaultlock-{name}.1") };
             for long in arg.get_long_and_visible_aliases().unwrap_or_default() {
-                assert!(page.contains(&format!("--{long}")), "--{long} of {} is missing", verb.get_name());
+                assert!(long == "help" || page(&own).contains(&format!("--{long}")), "--{long} is missing in {own}");
             }
         }
+    }
+}
+
+#[test]
+fn every_section_belongs_to_a_page() {
+    let verbs: Vec<String> = Args::command().get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    for (page, name, _) in Sections::read(&read("man/sections.txt")).0 {
+        assert!(page.is_empty() || page == "7" || verbs.contains(&page), "man/sections.txt: #{page} {name}");
     }
 }
 
@@ -94,44 +119,77 @@ fn the_changelog_has_this_version() {
     assert!(read("CHANGELOG.md").lines().any(|line| line.starts_with(&heading)), "CHANGELOG.md lacks {heading}");
 }
 
-/// The one page: what clap knows of the options, and man/sections.txt for the rest.
-fn man_page() -> String {
-    let mut tree = Args::command();
-    tree = with_aliases_told(tree);
-    // Each verb is shown with its own options alone; the first section has the global ones.
-    let verbs: Vec<Command> = tree.get_subcommands().cloned().collect();
-    let mut hand = Sections::read(&read("man/sections.txt"));
-    let man = Man::new(tree.clone()).title("VAULTLOCK").manual("User Commands");
-    let mut page = String::from(".\\\" Made by tests/documents.rs: change src/cli/args.rs or man/sections.txt.\n");
-    // roff 1.1 writes an empty date as nothing, and what follows would move up.
-    page.push_str(&rendered(|out| man.render_title(out)).replacen("VAULTLOCK 1  ", "VAULTLOCK 1 \"\" ", 1));
-    let mut name = Roff::new();
-    name.control("SH", ["NAME"]).text([roman("vaultlock - run a job under a named lock")]);
-    name.control("SH", ["SYNOPSIS"]);
-    page.push_str(&name.to_roff());
-    for (at, verb) in verbs.iter().enumerate() {
-        let verb = verb.clone().bin_name(format!("vaultlock {}", verb.get_name())).disable_help_flag(true);
-        let synopsis = rendered(|out| Man::new(verb).render_synopsis_section(out));
+/// All pages: `(file, text)`.
+fn pages() -> Vec<(String, String)> {
+    let hand = Sections::read(&read("man/sections.txt"));
+    let tree = with_aliases_told(Args::command());
+    let mut pages = vec![(FIRST_PAGE.to_owned(), first_page(&tree, &hand)), ("man/vaultlock.7".to_owned(), model_page(&hand))];
+    for verb in tree.get_subcommands() {
+        pages.push((format!("man/vaultlock-{}.1", verb.get_name()), verb_page(verb, &hand)));
+    }
+    pages
+}
+
+/// The whole program in short: its verbs, and what they have in common.
+fn first_page(tree: &Command, hand: &Sections) -> String {
+    let mut page = head("vaultlock", "1", "run a job under a named lock");
+    page.push_str(".SH SYNOPSIS\n");
+    for (at, verb) in tree.get_subcommands().enumerate() {
         page.push_str(if at > 0 { ".br\n" } else { "" });
-        page.push_str(synopsis.strip_prefix(".SH SYNOPSIS\n").expect("a section begins with its heading"));
+        page.push_str(&synopsis(verb));
     }
-    page.push_str(&hand.take("DESCRIPTION"));
-    page.push_str(&rendered(|out| man.render_options_section(out)).replacen(
-        ".SH OPTIONS\n",
-        ".SH OPTIONS\nOf every command:\n",
-        1,
-    ));
-    page.push_str(".SH COMMANDS\n");
-    for verb in verbs {
-        let mut roff = Roff::new();
-        roff.control("SS", [format!("vaultlock {}", verb.get_name()).as_str()]);
-        roff.text([roman(format!("{}.", verb.get_about().expect("every verb says what it does")))]);
-        page.push_str(&roff.to_roff());
-        let options = rendered(|out| Man::new(verb.disable_help_flag(true)).render_options_section(out));
-        page.push_str(options.strip_prefix(".SH OPTIONS\n").expect("a section begins with its heading"));
+    page.push_str(&hand.of("", |name| name == "DESCRIPTION"));
+    let mut verbs = Roff::new();
+    verbs.control("SH", ["COMMANDS"]);
+    for verb in tree.get_subcommands() {
+        verbs.control("TP", []).text([bold(format!("vaultlock-{}", verb.get_name())), roman("(1)")]);
+        verbs.text([roman(format!("{}.", about(verb)))]);
     }
-    page.push_str(&hand.rest());
-    page
+    page.push_str(&verbs.to_roff());
+    let options = rendered(|out| Man::new(tree.clone()).render_options_section(out));
+    page.push_str(&options.replacen(".SH OPTIONS\n", ".SH OPTIONS\nOf every command:\n", 1));
+    page + &hand.of("", |name| name != "DESCRIPTION")
+}
+
+fn verb_page(verb: &Command, hand: &Sections) -> String {
+    let name = format!("vaultlock-{}", verb.get_name());
+    let mut page = head(&name, "1", &about(verb).to_lowercase());
+    page.push_str(".SH SYNOPSIS\n");
+    page.push_str(&synopsis(verb));
+    page.push_str(&hand.of(verb.get_name(), |name| name == "DESCRIPTION"));
+    page.push_str(&rendered(|out| Man::new(verb.clone().disable_help_flag(true)).render_options_section(out)));
+    page.push_str(&hand.of(verb.get_name(), |name| name != "DESCRIPTION"));
+    let mut end = Roff::new();
+    end.control("SH", ["SEE ALSO"]).text([roman("vaultlock(1) has the options of every command, the exit status and the environment.")]);
+    end.control("PP", []).text([roman("vaultlock(7) has the model, the promise, the stores and the rules for many at once.")]);
+    page + &end.to_roff()
+}
+
+fn model_page(hand: &Sections) -> String {
+    head("vaultlock", "7", "how it keeps two jobs apart, its stores, and its rules") + &hand.of("7", |_| true)
+}
+
+fn head(name: &str, section: &str, about: &str) -> String {
+    let mut roff = Roff::new();
+    // An empty date keeps the page the same from build to build.
+    let version = concat!("vaultlock ", env!("CARGO_PKG_VERSION"));
+    let manual = if section == "1" { "User Commands" } else { "Miscellaneous" };
+    roff.control("TH", [name.to_uppercase().as_str(), section, "\"\"", version, manual]);
+    roff.control("SH", ["NAME"]).text([roman(format!("{name} - {about}"))]);
+    let made = ".\\\" Made by tests/documents.rs: change src/cli/args.rs or man/sections.txt.\n";
+    // What an apostrophe is, which the pieces below leave to the head.
+    let apostrophe = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
+    format!("{made}{apostrophe}{}", roff.to_roff())
+}
+
+fn synopsis(verb: &Command) -> String {
+    let verb = verb.clone().bin_name(format!("vaultlock {}", verb.get_name())).disable_help_flag(true);
+    let synopsis = rendered(|out| Man::new(verb).render_synopsis_section(out));
+    synopsis.strip_prefix(".SH SYNOPSIS\n").expect("a section begins with its heading").to_owned()
+}
+
+fn about(verb: &Command) -> String {
+    verb.get_about().expect("every verb says what it does").to_string()
 }
 
 /// clap_mangen leaves out the other names of an option.
@@ -167,24 +225,21 @@ fn rendered(render: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>)
     }
 }
 
-/// The hand-written sections, as roff, in their order.
-struct Sections(Vec<(String, String)>);
+/// The hand-written sections in their order: whose page, name, roff.
+struct Sections(Vec<(String, String, String)>);
 
 impl Sections {
     fn read(text: &str) -> Sections {
-        let parts = text.split("\n# ").skip(1);
-        Sections(
-            parts.map(|part| part.split_once('\n').unwrap()).map(|(name, body)| (name.to_owned(), roff(name, body))).collect(),
-        )
+        let parts = text.split("\n#").skip(1).map(|part| {
+            let (heading, body) = part.split_once('\n').unwrap();
+            let (page, name) = heading.split_once(' ').unwrap_or_else(|| panic!("man/sections.txt: #{heading}"));
+            (page.to_owned(), name.to_owned(), roff(name, body))
+        });
+        Sections(parts.collect())
     }
 
-    fn take(&mut self, name: &str) -> String {
-        let at = self.0.iter().position(|(is, _)| is == name).expect("a section of this name");
-        self.0.remove(at).1
-    }
-
-    fn rest(self) -> String {
-        self.0.into_iter().map(|(_, text)| text).collect()
+    fn of(&self, page: &str, wanted: impl Fn(&str) -> bool) -> String {
+        self.0.iter().filter(|(whose, name, _)| whose == page && wanted(name)).map(|(_, _, text)| text.as_str()).collect()
     }
 }
 
@@ -199,7 +254,7 @@ fn roff(name: &str, body: &str) -> String {
         } else if lines[0].starts_with("    ") {
             roff.control("PP", []).control("RS", ["4"]).control("nf", []);
             for line in lines {
-                roff.text([roman(line.trim_start())]);
+                roff.text([roman(line.strip_prefix("    ").unwrap_or(line))]);
             }
             roff.control("fi", []).control("RE", []);
         } else {
