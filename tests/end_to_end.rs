@@ -11,6 +11,10 @@ mod vault;
 
 #[path = "end_to_end/coming_from.rs"]
 mod coming_from;
+#[path = "end_to_end/completions.rs"]
+mod completions;
+#[path = "end_to_end/config.rs"]
+mod config;
 #[path = "end_to_end/contention.rs"]
 mod contention;
 #[path = "end_to_end/cycles.rs"]

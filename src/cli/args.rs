@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap_complete::ArgValueCandidates;
 use nix::sys::signal::Signal;
 
+use super::complete;
 use crate::duration;
 
 /// Run a job under a named lock. If the lease is lost the job is stopped, and it is dead before anyone else gets the lock.
@@ -23,10 +24,14 @@ pub struct Args {
 /// Options of every verb.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Global {
-    /// Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://. Else
-    /// $VAULTLOCK_STORE, else the file store of this user
-    #[arg(long, global = true, value_name = "URL")]
+    /// Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://, or the
+    /// name of a store in the config file. Else $VAULTLOCK_STORE, else what the file $VAULTLOCK_STORE_FILE holds, else what the
+    /// config file says, else the file store of this user
+    #[arg(long, global = true, value_name = "URL", add = ArgValueCandidates::new(complete::stores))]
     pub store: Option<String>,
+    /// The config file, in place of $XDG_CONFIG_HOME/vaultlock/config.toml or else /etc/vaultlock/config.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Say nothing but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -50,14 +55,22 @@ pub enum Verb {
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
 /// `vaultlock run`.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "vaultlock run [OPTIONS] NAME [--] COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME... -- COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME -c STRING"
 )]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = EXIT_CODES, args_override_self = true)]
 pub struct Run {
     /// The lock, or with `--` before COMMAND several, all held or none: each 1 to 200 bytes of UTF-8 without control characters
+    #[arg(add = ArgValueCandidates::new(complete::locks))]
     pub name: String,
     /// The other locks, where there are several (names.rs).
     #[arg(skip)]
@@ -147,7 +160,7 @@ impl Run {
 #[command(override_usage = "vaultlock status [OPTIONS] [NAME]...")]
 pub struct Status {
     /// These locks; all that the store knows where none is named
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::locks))]
     pub names: Vec<String>,
     /// Print JSON: one object a lock, in a list unless one NAME was given
     #[arg(long)]

@@ -9,7 +9,9 @@ use anyhow::{anyhow, bail};
 use nix::unistd::{gethostname, getuid};
 
 use super::args::{self, Global};
+use super::config::Config;
 use super::names;
+use super::stores::{STORE, WITHHELD, locate};
 use crate::exit::Exit;
 use crate::ledger::{Id, Level, Mode, Ticket, Who, codec};
 use crate::mark::Mark;
@@ -25,9 +27,6 @@ use crate::timing::{DEFAULT_TTL, Timing};
 const HELD: &str = "VAULTLOCK_HELD";
 /// Of more enclosing runs the innermost are looked at for cycles.
 const MOST_LEVELS: usize = 40;
-const STORE: &str = "VAULTLOCK_STORE";
-/// Set beside a store URL whose user and password were taken out; holds that very URL.
-const WITHHELD: &str = "VAULTLOCK_STORE_WITHHELD";
 
 type Refusal = (Exit, anyhow::Error);
 
@@ -43,13 +42,13 @@ pub struct Resolved {
 ///
 /// # Errors
 /// The code to end with, and why.
-pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result<Resolved, Refusal> {
+pub fn resolve(typed: &args::Run, global: &Global, config: &Config, words: &[OsString]) -> Result<Resolved, Refusal> {
     let locks = names::in_order(typed)?;
     if typed.guard.is_some() {
         refuse_unguarded(typed, locks.len()).map_err(|error| (Exit::Usage, error))?;
     }
     let (program, args) = command(typed, words).map_err(|error| (Exit::Usage, error))?;
-    let location = locate(global)?;
+    let location = locate(global, config, &locks)?;
     let ttl = typed.ttl.unwrap_or(DEFAULT_TTL.min(location.max_ttl()));
     let timing = Timing::new(ttl, typed.kill_after, location.max_ttl()).map_err(usage)?;
     let timing = timing.for_locks(locks.len() as u32).map_err(usage)?;
@@ -110,36 +109,6 @@ pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result
             isolate: typed.isolate,
         },
     })
-}
-
-/// The store that was named, by word, by environment, or by default.
-///
-/// # Errors
-/// A URL that can't be read, or one whose password an enclosing run kept to itself.
-pub fn locate(global: &Global) -> Result<Location, Refusal> {
-    if let Some(text) = &global.store {
-        let location = Location::parse(text).map_err(usage)?;
-        if location.password_in_url() && verbosity(global) > Verbosity::Quiet {
-            eprintln!(
-                "vaultlock: the password in --store can be read by everyone on this host (ps): put the URL into $VAULTLOCK_STORE"
-            );
-        }
-        return Ok(location);
-    }
-    let Some(text) = env::var_os(STORE).filter(|text| !text.is_empty()) else {
-        return Location::default_store().map_err(|error| (Exit::Failed, error.into()));
-    };
-    let withheld = env::var_os(WITHHELD).as_deref() == Some(text.as_os_str());
-    let text = text.into_string().map_err(|_| (Exit::Usage, anyhow!("${STORE} is not UTF-8: percent-encode it")))?;
-    let location = Location::parse(&text).map_err(usage).map_err(|(exit, error)| (exit, error.context(format!("${STORE}"))))?;
-    if withheld && !location.has_secret() {
-        let error = anyhow!(
-            "the enclosing run keeps its store's user and password from the job: give this run a store of its own, with --store \
-             or ${STORE}"
-        );
-        return Err((Exit::Failed, error));
-    }
-    Ok(location)
 }
 
 pub fn verbosity(global: &Global) -> Verbosity {
