@@ -23,6 +23,8 @@ mod cycles;
 mod damage;
 #[path = "end_to_end/deaths.rs"]
 mod deaths;
+#[path = "end_to_end/doctor.rs"]
+mod doctor;
 #[path = "end_to_end/fencing.rs"]
 mod fencing;
 #[path = "end_to_end/foreign_text.rs"]

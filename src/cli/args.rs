@@ -48,6 +48,8 @@ pub enum Verb {
     Status(Status),
     /// Run a command unless a fencing number is below a resource's high-water mark
     Fence(Fence),
+    /// Tell what the store can promise
+    Doctor(Doctor),
     /// Print a completion script
     Completions {
         /// For this shell
@@ -165,6 +167,18 @@ pub struct Status {
     /// Print JSON: one object a lock, in a list unless one NAME was given
     #[arg(long)]
     pub json: bool,
+}
+
+/// `vaultlock doctor`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "vaultlock doctor [OPTIONS]")]
+pub struct Doctor {
+    /// Print JSON: one object
+    #[arg(long)]
+    pub json: bool,
+    /// Say also which store fits what
+    #[arg(long, conflicts_with = "json")]
+    pub explain: bool,
 }
 
 /// `vaultlock fence`.

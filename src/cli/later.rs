@@ -15,7 +15,6 @@ pub const LATER: &[&str] = &[
     "reserve",
     "turn",
     "extend",
-    "doctor",
     "--watch",
     "--min-hold",
     "--reservation",

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod complete;
 mod config;
+mod doctor;
 mod fence;
 mod later;
 mod names;
@@ -36,6 +37,7 @@ pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
     match &args.verb {
         Verb::Run(_) => run(args, words),
         Verb::Status(typed) => status::status(typed, &args.global, &config(&args.global)?),
+        Verb::Doctor(typed) => doctor::doctor(typed, &args.global, &config(&args.global)?),
         Verb::Fence(typed) => fence::fence(typed, &args.global),
         Verb::Completions { shell } => print(&complete::script(*shell)),
     }

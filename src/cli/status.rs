@@ -41,7 +41,7 @@ pub fn status(typed: &args::Status, global: &Global, config: &Config) -> Result<
 }
 
 /// A store that does not answer is waited for; whoever interrupts that is told which one it was.
-fn name_on_interrupt(store: String) {
+pub(super) fn name_on_interrupt(store: String) {
     let interrupted = move || {
         eprintln!("vaultlock: interrupted while asking {store}");
         std::process::exit(Exit::Signal(Signal::SIGINT as i32).code().into());
