@@ -2,7 +2,7 @@
 
 pub mod args;
 pub mod complete;
-mod config;
+pub mod config;
 mod doctor;
 mod fence;
 mod later;
