@@ -15,6 +15,8 @@ mod crowds;
 mod deaths;
 #[path = "redis_run/engine.rs"]
 mod engine;
+#[path = "redis_run/keeper.rs"]
+mod keeper;
 #[path = "redis_run/lines.rs"]
 mod lines;
 #[path = "redis_run/log.rs"]

@@ -6,10 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::exit::Exit;
 
 /// Verbs and options to come; each leaves this list when it arrives.
-pub const LATER: [&str; 21] = [
-    "acquire",
-    "release",
-    "check",
+pub const LATER: [&str; 17] = [
     "history",
     "break",
     "reserve",
@@ -27,7 +24,6 @@ pub const LATER: [&str; 21] = [
     "--on-wait",
     "--health",
     "--health-every",
-    "--while-pid",
 ];
 
 /// Makes of clap's verdict what our users get: help and version on standard output, everything else a usage error.

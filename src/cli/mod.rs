@@ -1,7 +1,10 @@
 //! What was typed and what is printed: one file a verb.
 
 pub mod args;
+mod check;
+mod claim;
 mod fence;
+mod keep;
 mod later;
 mod names;
 mod plain;
@@ -29,6 +32,9 @@ pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
     };
     match args.verb {
         Verb::Run(typed) => run(*typed, &args.global, &words),
+        Verb::Acquire(typed) => keep::acquire(&typed, &args.global),
+        Verb::Release(typed) => keep::release(&typed),
+        Verb::Check(typed) => check::check(&typed, &args.global),
         Verb::Status(typed) => status::status(&typed, &args.global),
         Verb::Fence(typed) => fence::fence(&typed, &args.global),
         Verb::Completions { shell } => completions(shell),
