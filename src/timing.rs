@@ -40,6 +40,8 @@ pub const BEATS_PER_TTL: u32 = 5;
 /// The longest a request to the store may take; later than this it counts as unanswered.
 pub const LONGEST_REQUEST: Duration = Duration::from_secs(5);
 
+/// A request gets this part of a ttl.
+const REQUESTS_PER_TTL: u32 = 6;
 /// The shortest time for one request where several locks share what there is.
 const LEAST_REQUEST: Duration = Duration::from_millis(50);
 
@@ -96,7 +98,7 @@ impl Timing {
             ttl,
             grace: grace.unwrap_or(DEFAULT_GRACE.min(quarter)),
             beat: ttl / BEATS_PER_TTL,
-            request: LONGEST_REQUEST.min(ttl / 6),
+            request: LONGEST_REQUEST.min(ttl / REQUESTS_PER_TTL),
             kill_and_slack: KILL_AND_SLACK.min(quarter).max(LEAST_KILL_AND_SLACK),
         };
         // One beat and one unanswered request must fit before the stop, or every hiccup would end the job.
@@ -142,6 +144,11 @@ impl Timing {
 /// How long an observer must have seen a lease of `ttl` unrenewed, on its own clock, before it is dead.
 pub fn lapse(ttl: Duration) -> Duration {
     ttl + drift(ttl) + DELAY.min(ttl / 4)
+}
+
+/// The shortest ttl that gives a request to the store this long.
+pub fn shortest_for(request: Duration) -> Duration {
+    request * REQUESTS_PER_TTL
 }
 
 fn shrink(ttl: Duration) -> Duration {

@@ -11,6 +11,10 @@ mod vault;
 
 #[path = "end_to_end/coming_from.rs"]
 mod coming_from;
+#[path = "end_to_end/completions.rs"]
+mod completions;
+#[path = "end_to_end/config.rs"]
+mod config;
 #[path = "end_to_end/contention.rs"]
 mod contention;
 #[path = "end_to_end/cycles.rs"]
@@ -19,6 +23,8 @@ mod cycles;
 mod damage;
 #[path = "end_to_end/deaths.rs"]
 mod deaths;
+#[path = "end_to_end/doctor.rs"]
+mod doctor;
 #[path = "end_to_end/fencing.rs"]
 mod fencing;
 #[path = "end_to_end/foreign_text.rs"]

@@ -9,6 +9,8 @@ mod basics;
 mod crowds;
 #[path = "etcd_run/deaths.rs"]
 mod deaths;
+#[path = "etcd_run/doctor.rs"]
+mod doctor;
 #[path = "redis_run/log.rs"]
 pub mod log;
 #[path = "etcd_run/members.rs"]

@@ -7,6 +7,8 @@ pub mod support;
 mod basics;
 #[path = "postgres_run/deaths.rs"]
 mod deaths;
+#[path = "postgres_run/doctor.rs"]
+mod doctor;
 #[path = "postgres_run/engine.rs"]
 mod engine;
 #[path = "redis_run/log.rs"]

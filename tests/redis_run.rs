@@ -13,6 +13,8 @@ mod cost;
 mod crowds;
 #[path = "redis_run/deaths.rs"]
 mod deaths;
+#[path = "redis_run/doctor.rs"]
+mod doctor;
 #[path = "redis_run/engine.rs"]
 mod engine;
 #[path = "redis_run/keeper.rs"]

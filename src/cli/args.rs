@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
+use clap_complete::ArgValueCandidates;
 
 use super::claim::Claim;
+use super::complete;
 
 /// Run a job under a named lock. If the lease is lost the job is stopped, and it is dead before anyone else gets the lock.
 #[derive(Debug, Parser)]
@@ -21,10 +22,14 @@ pub struct Args {
 /// Options of every verb.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Global {
-    /// Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://. Else
-    /// $VAULTLOCK_STORE, else the file store of this user
-    #[arg(long, global = true, value_name = "URL")]
+    /// Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://, or the
+    /// name of a store in the config file. Else $VAULTLOCK_STORE, else what the file $VAULTLOCK_STORE_FILE holds, else what the
+    /// config file says, else the file store of this user
+    #[arg(long, global = true, value_name = "URL", add = ArgValueCandidates::new(complete::stores))]
     pub store: Option<String>,
+    /// The config file, in place of $XDG_CONFIG_HOME/vaultlock/config.toml or else /etc/vaultlock/config.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Say nothing but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -47,6 +52,8 @@ pub enum Verb {
     Status(Status),
     /// Run a command unless a fencing number is below a resource's high-water mark
     Fence(Fence),
+    /// Tell what the store can promise
+    Doctor(Doctor),
     /// Print a completion script
     Completions {
         /// For this shell
@@ -54,14 +61,22 @@ pub enum Verb {
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
 /// `vaultlock run`.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "vaultlock run [OPTIONS] NAME [--] COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME... -- COMMAND [ARG]...\n       vaultlock run [OPTIONS] NAME -c STRING"
 )]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = EXIT_CODES, args_override_self = true)]
 pub struct Run {
     /// The lock, or with `--` before COMMAND several, all held or none: each 1 to 200 bytes of UTF-8 without control characters
+    #[arg(add = ArgValueCandidates::new(complete::locks))]
     pub name: String,
     /// The other locks, where there are several (names.rs).
     #[arg(skip)]
@@ -108,10 +123,10 @@ impl Run {
 
 /// `vaultlock acquire`.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "vaultlock acquire [OPTIONS] NAME...")]
+#[command(override_usage = "vaultlock acquire [OPTIONS] NAME...", args_override_self = true)]
 pub struct Acquire {
     /// The locks, all held or none: each 1 to 200 bytes of UTF-8 without control characters
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(complete::locks))]
     pub names: Vec<String>,
     #[command(flatten)]
     pub claim: Claim,
@@ -150,11 +165,23 @@ pub struct Check {
 #[command(override_usage = "vaultlock status [OPTIONS] [NAME]...")]
 pub struct Status {
     /// These locks; all that the store knows where none is named
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::locks))]
     pub names: Vec<String>,
     /// Print JSON: one object a lock, in a list unless one NAME was given
     #[arg(long)]
     pub json: bool,
+}
+
+/// `vaultlock doctor`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "vaultlock doctor [OPTIONS]")]
+pub struct Doctor {
+    /// Print JSON: one object
+    #[arg(long)]
+    pub json: bool,
+    /// Say also which store fits what
+    #[arg(long, conflicts_with = "json")]
+    pub explain: bool,
 }
 
 /// `vaultlock fence`.

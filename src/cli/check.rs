@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 use super::args::{self, Global};
-use super::{keep, plan};
+use super::{keep, plan, stores};
 use crate::exit::Exit;
 use crate::ledger::{Level, View};
 use crate::name::Name;
@@ -40,7 +40,8 @@ fn check_run(global: &Global) -> Result<Exit, (Exit, anyhow::Error)> {
     if env::var_os("VAULTLOCK_SESSION").is_none() {
         return Err((Exit::Lost, anyhow!("this job runs without the lock (--if-unavailable run)")));
     }
-    let location = plan::locate(global)?;
+    let config = super::config(global)?;
+    let location = stores::locate(global, &config, &names)?;
     let around = plan::held_around(&location);
     let mut store = location.open(PATIENCE);
     for name in names {

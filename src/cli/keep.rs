@@ -5,6 +5,7 @@ use std::io::{IsTerminal, stdout};
 use anyhow::anyhow;
 
 use super::args::{self, Global, OnLoss};
+use super::config::Config;
 use super::plan;
 use crate::exit::Exit;
 use crate::job::{Process, WatchError};
@@ -16,7 +17,7 @@ use crate::run::work::Keep;
 ///
 /// # Errors
 /// The code to end with, and why.
-pub fn acquire(typed: &args::Acquire, global: &Global) -> Result<Exit, (Exit, anyhow::Error)> {
+pub fn acquire(typed: &args::Acquire, global: &Global, config: &Config) -> Result<Exit, (Exit, anyhow::Error)> {
     let is_stopped = typed.on_loss == OnLoss::Stop;
     let process = match typed.while_pid {
         Some(pid) => Process::find(pid, is_stopped).map_err(unwatched)?,
@@ -30,7 +31,7 @@ pub fn acquire(typed: &args::Acquire, global: &Global) -> Result<Exit, (Exit, an
         }
     };
     let handle = Handle::random().map_err(|error| (Exit::Failed, anyhow!("the kernel gives no random numbers: {error}")))?;
-    let resolved = plan::resolve_keep(typed, Keep { process, is_stopped, handle }, global)?;
+    let resolved = plan::resolve_keep(typed, Keep { process, is_stopped, handle }, global, config)?;
     run::run(resolved.plan, resolved.store, resolved.notes, resolved.console).map_err(|error| (Exit::Failed, error))
 }
 

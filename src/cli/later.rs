@@ -6,14 +6,12 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use crate::exit::Exit;
 
 /// Verbs and options to come; each leaves this list when it arrives.
-pub const LATER: [&str; 17] = [
+pub const LATER: &[&str] = &[
     "history",
     "break",
     "reserve",
     "turn",
     "extend",
-    "doctor",
-    "--config",
     "--watch",
     "--min-hold",
     "--reservation",
@@ -34,14 +32,18 @@ pub fn explain(error: clap::Error) -> Result<Exit, (Exit, anyhow::Error)> {
     if let Some(word) = culprit(&error).filter(|word| LATER.contains(&word.as_str())) {
         return Err((Exit::Usage, anyhow!("{word} is not in this version of vaultlock yet: vaultlock --help lists what is")));
     }
-    let text = error.render().to_string();
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        eprint!("{text}");
+        eprint!("{}", error.render());
         return Ok(Exit::Usage);
     }
+    Err((Exit::Usage, anyhow!("{}\n\nsee vaultlock --help", told(&error))))
+}
+
+/// What clap says, as a fragment of ours.
+pub fn told(error: &clap::Error) -> String {
+    let text = error.render().to_string();
     let text = text.trim().strip_prefix("error: ").unwrap_or(text.trim());
-    let text = text.split("\n\nFor more information").next().unwrap_or(text);
-    Err((Exit::Usage, anyhow!("{text}\n\nsee vaultlock --help")))
+    text.split("\n\nFor more information").next().unwrap_or(text).to_owned()
 }
 
 /// The word that clap stumbled over, without a value glued to it.

@@ -3,6 +3,9 @@
 pub mod args;
 mod check;
 mod claim;
+pub mod complete;
+mod config;
+mod doctor;
 mod fence;
 mod keep;
 mod later;
@@ -10,46 +13,59 @@ mod names;
 mod plain;
 mod plan;
 mod policy;
+mod preset;
 mod status;
+mod stores;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use clap::CommandFactory;
-
 use crate::exit::Exit;
 use crate::run;
-use args::{Args, Verb};
+use args::{Args, Global, Verb};
+use config::Config;
 
 /// Carries out a command line. Returns unless the job was started: then the process ends with it.
 ///
 /// # Errors
 /// A chain of lower-case fragments that ends in what to do, and the code to end with.
 pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
+    if complete::answered(&words).map_err(|error| (Exit::Failed, error.into()))? {
+        return Ok(Exit::Success);
+    }
     let args = match plain::read(&words).map_or_else(|| names::read(&words), Ok) {
         Ok(args) => args,
         Err(error) => return later::explain(error),
     };
-    match args.verb {
-        Verb::Run(typed) => run(*typed, &args.global, &words),
-        Verb::Acquire(typed) => keep::acquire(&typed, &args.global),
-        Verb::Release(typed) => keep::release(&typed),
-        Verb::Check(typed) => check::check(&typed, &args.global),
-        Verb::Status(typed) => status::status(&typed, &args.global),
-        Verb::Fence(typed) => fence::fence(&typed, &args.global),
-        Verb::Completions { shell } => completions(shell),
+    match &args.verb {
+        Verb::Run(_) => run(args, words),
+        Verb::Acquire(_) => acquire(args, words),
+        Verb::Release(typed) => keep::release(typed),
+        Verb::Check(typed) => check::check(typed, &args.global),
+        Verb::Status(typed) => status::status(typed, &args.global, &config(&args.global)?),
+        Verb::Doctor(typed) => doctor::doctor(typed, &args.global, &config(&args.global)?),
+        Verb::Fence(typed) => fence::fence(typed, &args.global),
+        Verb::Completions { shell } => print(&complete::script(*shell)),
     }
 }
 
-fn run(typed: args::Run, global: &args::Global, words: &[OsString]) -> Result<Exit, (Exit, anyhow::Error)> {
-    let resolved = plan::resolve(&typed, global, words)?;
+fn run(args: Args, words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
+    let config = config(&args.global)?;
+    let (args, words) = preset::applied(args, &config, words)?;
+    let Verb::Run(typed) = &args.verb else { unreachable!("options make no other verb of it") };
+    let resolved = plan::resolve(typed, &args.global, &config, &words)?;
     run::run(resolved.plan, resolved.store, resolved.notes, resolved.console).map_err(|error| (Exit::Failed, error))
 }
 
-fn completions(shell: clap_complete::Shell) -> Result<Exit, (Exit, anyhow::Error)> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "vaultlock", &mut script);
-    print(&script)
+fn acquire(args: Args, words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
+    let config = config(&args.global)?;
+    let (args, _) = preset::applied(args, &config, words)?;
+    let Verb::Acquire(typed) = &args.verb else { unreachable!("options make no other verb of it") };
+    keep::acquire(typed, &args.global, &config)
+}
+
+fn config(global: &Global) -> Result<Config, (Exit, anyhow::Error)> {
+    Config::find(global.config.as_deref()).map_err(|error| (Exit::Failed, error))
 }
 
 /// Puts an answer on standard output.

@@ -14,7 +14,7 @@ pub fn read(words: &[OsString]) -> Option<Args> {
     if command.is_empty() {
         return None;
     }
-    let mut global = Global { store: None, quiet: false, verbose: 0 };
+    let mut global = Global { store: None, config: None, quiet: false, verbose: 0 };
     let mut verb = false;
     let mut name = None;
     let mut run = Run::plain(String::new(), command.to_vec());

@@ -10,7 +10,9 @@ use nix::unistd::{gethostname, getuid};
 
 use super::args::{self, Global};
 use super::claim::Claim;
+use super::config::Config;
 use super::names;
+use super::stores::{STORE, WITHHELD, locate};
 use crate::exit::Exit;
 use crate::ledger::{Id, Level, Mode, Ticket, Who, codec};
 use crate::mark::Mark;
@@ -27,9 +29,6 @@ use crate::timing::{DEFAULT_TTL, Timing};
 const HELD: &str = "VAULTLOCK_HELD";
 /// Of more enclosing runs the innermost are looked at for cycles.
 const MOST_LEVELS: usize = 40;
-const STORE: &str = "VAULTLOCK_STORE";
-/// Set beside a store URL whose user and password were taken out; holds that very URL.
-const WITHHELD: &str = "VAULTLOCK_STORE_WITHHELD";
 
 type Refusal = (Exit, anyhow::Error);
 
@@ -45,13 +44,13 @@ pub struct Resolved {
 ///
 /// # Errors
 /// The code to end with, and why.
-pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result<Resolved, Refusal> {
+pub fn resolve(typed: &args::Run, global: &Global, config: &Config, words: &[OsString]) -> Result<Resolved, Refusal> {
     let locks = names::in_order(typed)?;
     if typed.guard.is_some() {
         refuse_unguarded(typed, locks.len()).map_err(|error| (Exit::Usage, error))?;
     }
     let (program, args) = command(typed, words).map_err(|error| (Exit::Usage, error))?;
-    let location = locate(global)?;
+    let location = locate(global, config, &locks)?;
     let (env, levels) = (environment(&locks, &location), levels(&locks, &location));
     let mut resolved = claim(&typed.claim, locks, &location, global, who(typed.claim.label.as_deref(), &program), |chain| {
         Work::Run(Job { program, args, isolate: typed.isolate, env, chain, levels })
@@ -74,9 +73,9 @@ pub fn resolve(typed: &args::Run, global: &Global, words: &[OsString]) -> Result
 ///
 /// # Errors
 /// The code to end with, and why.
-pub fn resolve_keep(typed: &args::Acquire, keep: Keep, global: &Global) -> Result<Resolved, Refusal> {
+pub fn resolve_keep(typed: &args::Acquire, keep: Keep, global: &Global, config: &Config) -> Result<Resolved, Refusal> {
     let locks = names::sorted(&typed.names)?;
-    let location = locate(global)?;
+    let location = locate(global, config, &locks)?;
     let name = keep.process.name().unwrap_or_default();
     // Who acquired it is gone as soon as it has it; who looks at it wants to know for whom it is kept.
     let who = Who { pid: keep.process.pid() as u32, ..who(typed.claim.label.as_deref(), OsStr::new(&name)) };
@@ -138,36 +137,6 @@ fn claim(
             work: work(chain),
         },
     })
-}
-
-/// The store that was named, by word, by environment, or by default.
-///
-/// # Errors
-/// A URL that can't be read, or one whose password an enclosing run kept to itself.
-pub fn locate(global: &Global) -> Result<Location, Refusal> {
-    if let Some(text) = &global.store {
-        let location = Location::parse(text).map_err(usage)?;
-        if location.password_in_url() && verbosity(global) > Verbosity::Quiet {
-            eprintln!(
-                "vaultlock: the password in --store can be read by everyone on this host (ps): put the URL into $VAULTLOCK_STORE"
-            );
-        }
-        return Ok(location);
-    }
-    let Some(text) = env::var_os(STORE).filter(|text| !text.is_empty()) else {
-        return Location::default_store().map_err(|error| (Exit::Failed, error.into()));
-    };
-    let withheld = env::var_os(WITHHELD).as_deref() == Some(text.as_os_str());
-    let text = text.into_string().map_err(|_| (Exit::Usage, anyhow!("${STORE} is not UTF-8: percent-encode it")))?;
-    let location = Location::parse(&text).map_err(usage).map_err(|(exit, error)| (exit, error.context(format!("${STORE}"))))?;
-    if withheld && !location.has_secret() {
-        let error = anyhow!(
-            "the enclosing run keeps its store's user and password from the job: give this run a store of its own, with --store \
-             or ${STORE}"
-        );
-        return Err((Exit::Failed, error));
-    }
-    Ok(location)
 }
 
 pub fn verbosity(global: &Global) -> Verbosity {

@@ -7,7 +7,8 @@ use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use super::args::{self, Global};
-use super::{plan, print};
+use super::config::Config;
+use super::{print, stores};
 use crate::exit::Exit;
 use crate::ledger::{Holder, Life, Listed, Mode, StopReason, View};
 use crate::name::Name;
@@ -22,10 +23,10 @@ const WIDTH: usize = 60;
 ///
 /// # Errors
 /// A name that is none, or a store that does not answer, refuses or is damaged.
-pub fn status(typed: &args::Status, global: &Global) -> Result<Exit, (Exit, anyhow::Error)> {
+pub fn status(typed: &args::Status, global: &Global, config: &Config) -> Result<Exit, (Exit, anyhow::Error)> {
     let names: Result<Vec<Name>, _> = typed.names.iter().map(|name| Name::new(name)).collect();
     let names = names.map_err(|error| (Exit::Usage, error.into()))?;
-    let location = plan::locate(global)?;
+    let location = stores::locate(global, config, &names)?;
     name_on_interrupt(location.display());
     let mut store = location.open(PATIENCE);
     let views = look(store.as_mut(), &names).map_err(|error| (Exit::Failed, error.into()))?;
@@ -40,7 +41,7 @@ pub fn status(typed: &args::Status, global: &Global) -> Result<Exit, (Exit, anyh
 }
 
 /// A store that does not answer is waited for; whoever interrupts that is told which one it was.
-fn name_on_interrupt(store: String) {
+pub(super) fn name_on_interrupt(store: String) {
     let interrupted = move || {
         eprintln!("vaultlock: interrupted while asking {store}");
         std::process::exit(Exit::Signal(Signal::SIGINT as i32).code().into());

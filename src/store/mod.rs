@@ -1,7 +1,8 @@
-//! Where locks are kept: six verbs without lock semantics, one engine a file or folder.
+//! Where locks are kept: verbs without lock semantics, one engine a file or folder.
 
 pub mod etcd;
 pub mod file;
+mod finding;
 pub mod locate;
 pub mod memory;
 pub mod postgres;
@@ -11,6 +12,7 @@ mod wire;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
+pub use finding::{Finding, Promise};
 use thiserror::Error;
 
 use crate::ledger::{Commit, Id, Straight, Ticket, View};
@@ -55,6 +57,9 @@ pub trait Store: Send {
 
     /// The locks that have a ledger or a ticket here, in name order.
     fn locks(&mut self) -> Result<Vec<Name>, Error>;
+
+    /// What this store can promise, and whether our rights there suffice. Leaves nothing behind but what a first use makes.
+    fn examine(&mut self) -> Result<Vec<Finding>, Error>;
 }
 
 /// What an engine is.

@@ -247,6 +247,22 @@ fn a_process_that_can_not_be_watched_is_refused_before_anything_is_asked() {
 }
 
 #[test]
+fn what_the_config_file_says_of_the_lock_holds_for_it_as_for_a_run() {
+    let vault = Vault::new();
+    let config =
+        vault.write("config.toml", "[defaults]\nttl = \"7s\"\nstragglers = \"wait\"\n\n[[locks]]\nname = \"x\"\nslots = 2\n");
+    let me = std::process::id().to_string();
+    let acquire = ["--config", config.to_str().unwrap(), "acquire", "--while-pid", &me, "x"];
+    let handles = [(), ()].map(|()| vault.say(&acquire).out);
+    vault.say(&[&acquire[..], &["-n"]].concat()).said_one_line(75, &["x is busy"]);
+    let status = vault.status("x");
+    assert_eq!((status["holders"].as_array().unwrap().len(), &status["slots"]), (2, &serde_json::json!(2)), "{status}");
+    for handle in handles {
+        vault.say(&["release", handle.trim_end()]).was_silent(0);
+    }
+}
+
+#[test]
 fn a_process_of_another_user_is_watched_only_if_it_need_not_be_stopped() {
     let vault = Vault::new();
     let shared = tempfile::tempdir().unwrap();

@@ -201,3 +201,23 @@ fn no_failure_quotes_a_password() {
         clean_done(&url, &status);
     }
 }
+
+#[test]
+fn a_nested_run_finds_the_password_where_its_job_may_read_it() {
+    let (server, stage) = scene();
+    let url = format!("redis://:{CANARY}@127.0.0.1:{}/?{END}", server.port);
+    fs::write(stage.file("url"), &url).unwrap();
+    let nested = ["run", "x", "--", crate::stage::BINARY, "run", "y", "--", "true"];
+    let refused = stage.say(&nested);
+    assert_eq!(refused.code, 125, "{}", refused.err);
+    assert!(refused.err.contains("keeps its store's user and password"), "{}", refused.err);
+    let mut told = stage.command(&nested);
+    told.env("VAULTLOCK_STORE_FILE", stage.file("url"));
+    let done = stage.start(told).end();
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    // Another server's password is not sent to this one.
+    fs::write(stage.file("url"), url.replace("127.0.0.1", "127.0.0.2")).unwrap();
+    let mut other = stage.command(&nested);
+    other.env("VAULTLOCK_STORE_FILE", stage.file("url"));
+    assert_eq!(stage.start(other).end().code, 125);
+}

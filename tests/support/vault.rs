@@ -72,6 +72,8 @@ impl Vault {
             command.env_remove(format!("VAULTLOCK_{inherited}"));
         }
         command.args(words).env("VAULTLOCK_STORE", self.store()).env(MARK, &self.mark);
+        // The tester's own config file is none of the tests' business.
+        command.env("XDG_CONFIG_HOME", self.file("none"));
         command.env("F", self.folder.path()).env("V", BINARY).stdin(Stdio::null());
         // A group of its own, as a shell gives to each of its jobs.
         command.process_group(0);

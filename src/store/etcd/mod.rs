@@ -20,6 +20,7 @@
 mod address;
 mod beats;
 mod cluster;
+mod examine;
 mod http;
 mod kept;
 mod keys;
@@ -49,7 +50,7 @@ use self::shown::{Came, Look, Place, Seen, Sight};
 use self::txn::{Compare, Op, Txn};
 use self::wake::Wakes;
 use super::wire::Budget;
-use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms};
+use super::{Beat, Error, Finding, Kind, Liveness, Outcome, Store, Terms};
 use crate::ledger::{Commit, Id, Straight, Ticket, View};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
@@ -313,5 +314,9 @@ impl Store for Etcd {
 
     fn locks(&mut self) -> Result<Vec<Name>, Error> {
         self.list()
+    }
+
+    fn examine(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
     }
 }

@@ -11,6 +11,7 @@
 //! because a reboot ends every claim.
 
 pub mod address;
+mod examine;
 mod ledgers;
 mod listing;
 mod place;
@@ -28,7 +29,7 @@ use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Straight, Ticket, V
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
 
-use super::{Beat, Error, Kind, Liveness, Outcome, Store};
+use super::{Beat, Error, Finding, Kind, Liveness, Outcome, Store};
 use ledgers::Ledgers;
 use place::{LockDir, Place};
 use tickets::{Mine, Place as TicketPlace, Tickets};
@@ -180,6 +181,10 @@ impl Store for FileStore {
             Some(place) => place.names(),
             None => Ok(Vec::new()),
         }
+    }
+
+    fn examine(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
     }
 }
 

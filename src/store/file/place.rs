@@ -100,6 +100,25 @@ impl Place {
         }
     }
 
+    pub fn fd(&self) -> &OwnedFd {
+        &self.boot
+    }
+
+    /// Writes a file as a claim would, locks it, and takes it away.
+    pub fn prove_writable(&self) -> Result<(), Error> {
+        let name = aside("rehearsal", &self.path)?;
+        let path = self.path.join(&name);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let made = openat(&self.boot, name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
+        let written = made.map_err(io::Error::from).and_then(|fd| {
+            let mut file = File::from(fd);
+            file.write_all(b"x")?;
+            file.try_lock().map_err(io::Error::from)
+        });
+        let _ = unlinkat(&self.boot, name.as_str(), UnlinkatFlags::NoRemoveDir);
+        written.map_err(|error| failed("write and lock", &path, &error))
+    }
+
     pub fn boot_id(&self) -> &str {
         &self.boot_id
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::{Beat, Error, Kind, Liveness, Outcome, Store};
+use super::{Beat, Error, Finding, Kind, Liveness, Outcome, Store};
 use crate::bell::{Bell, listen};
 use crate::ledger::{Commit, Id, Straight, Ticket, View};
 use crate::name::Name;
@@ -115,5 +115,9 @@ impl Store for MemoryStore {
 
     fn locks(&mut self) -> Result<Vec<Name>, Error> {
         Ok(self.server.state().engine.locks().cloned().collect())
+    }
+
+    fn examine(&mut self) -> Result<Vec<Finding>, Error> {
+        Ok(vec![Finding::fatal("persistence", "all is gone with this process: it is for tests")])
     }
 }

@@ -10,6 +10,7 @@
 
 mod address;
 mod connection;
+mod examine;
 #[cfg(test)]
 mod forms;
 mod habits;
@@ -33,7 +34,7 @@ use self::message::Brought;
 use self::reply::{Reply, Seen};
 use self::statements::{MOST_WAITERS, Statements};
 use super::wire::Budget;
-use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms};
+use super::{Beat, Error, Finding, Kind, Liveness, Outcome, Store, Terms};
 use crate::bell;
 use crate::ledger::codec::{LONGEST, write_ledger};
 use crate::ledger::{Commit, Form, Id, Straight, Ticket, View};
@@ -290,6 +291,10 @@ impl Store for Postgres {
         let mut names = names.ok_or_else(|| refusal::damaged(&self.address, "the list of locks", "it holds what is no name"))?;
         names.sort();
         Ok(names)
+    }
+
+    fn examine(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
     }
 }
 

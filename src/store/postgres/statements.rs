@@ -29,6 +29,7 @@ const COMMIT: &str = concat!(include_str!("sql/life.sql"), include_str!("sql/com
 const LOOK: &str = concat!(include_str!("sql/life.sql"), include_str!("sql/look.sql"), include_str!("sql/tickets.sql"));
 const REMEMBER: &str = concat!(include_str!("sql/life.sql"), include_str!("sql/remember.sql"));
 const NAMES: &str = include_str!("sql/names.sql");
+const EXAMINE: &str = include_str!("sql/examine.sql");
 const SCHEMA: &str = include_str!("../../../man/postgres.sql");
 
 /// What is put into a statement where it has a `$word`.
@@ -116,6 +117,11 @@ impl Statements<'_> {
         // The life tells a standby, whose list may be old.
         let life = format!("{LIFE} SELECT epoch FROM life;");
         self.made("REPEATABLE READ", &[&life, NAMES], None, None, &[])
+    }
+
+    /// What the server says of itself and of our rights.
+    pub fn examine(&self) -> String {
+        self.made("READ COMMITTED", &[EXAMINE], None, None, &[("quoted", Text(&identifier(self.schema)))])
     }
 
     /// Makes the tables; harmless where they are.

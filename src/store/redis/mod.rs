@@ -20,6 +20,7 @@
 mod address;
 mod arguments;
 mod connection;
+mod examine;
 mod refusal;
 mod reply;
 mod resp;
@@ -42,7 +43,7 @@ use self::reply::Reply;
 use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
 use self::wake::Wakes;
 use super::wire::Budget;
-use super::{Beat, Error, Kind, Liveness, Outcome, Store, Terms, clocks_agree};
+use super::{Beat, Error, Finding, Kind, Liveness, Outcome, Store, Terms, clocks_agree};
 use crate::ledger::codec::{LONGEST, write_ticket};
 use crate::ledger::{Commit, Form, Id, Straight, Ticket, View, view::FIRST};
 use crate::name::Name;
@@ -298,6 +299,10 @@ impl Store for Redis {
             .ok_or_else(|| refusal::damaged(&self.address, &key, "it holds what is no lock name"))?;
         names.sort();
         Ok(names)
+    }
+
+    fn examine(&mut self) -> Result<Vec<Finding>, Error> {
+        self.findings()
     }
 }
 
