@@ -4,7 +4,7 @@ pub mod args;
 mod check;
 mod claim;
 pub mod complete;
-mod config;
+pub mod config;
 mod doctor;
 mod fence;
 mod keep;

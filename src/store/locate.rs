@@ -66,6 +66,7 @@ impl Location {
         if etcd::Address::is_meant(text) {
             return from_etcd_url(text);
         }
+        refuse_foreign_letters(text)?;
         let url = Url::parse(text).map_err(|error| bad(format!("the store's URL can't be read: {error}")))?;
         let password_in_url = url.password().is_some() || url.query_pairs().any(|(key, _)| key == "pass");
         let (url, max_ttl) = take_max_ttl(url)?;
@@ -244,6 +245,17 @@ fn max_ttl_in_range(text: &str) -> Result<Duration, BadUrl> {
     Err(bad(format!("max_ttl in the store's URL must be from {shortest} to {longest}")))
 }
 
+/// `url` is built without the tables of the world's letters, and names of hosts are not looked up in them.
+fn refuse_foreign_letters(text: &str) -> Result<(), BadUrl> {
+    let authority = text.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#', '\\']).next().unwrap_or_default());
+    match authority.rsplit('@').next().is_some_and(|host| !host.is_ascii()) {
+        true => {
+            Err(bad("the host in the store's URL has letters that are not ASCII: write it as DNS has it, such as xn--bse-sna"))
+        }
+        false => Ok(()),
+    }
+}
+
 fn later(scheme: &str) -> BadUrl {
     bad(format!(
         "the engine {scheme}:// is not in this version yet: use file:///dir, redis://, rediss://, redis+unix://, postgres://, etcd:// or \
@@ -286,6 +298,7 @@ mod tests {
             ("redis+cluster://a,b", "not in this version"),
             ("gopher://hole", "no engine gopher"),
             ("redis://:secret@h:99999", "port"),
+            ("redis://:secret@Böse:1", "not ASCII"),
         ] {
             let complaint = Location::parse(wrong).unwrap_err().to_string();
             assert!(complaint.contains(part) && !complaint.contains("secret"), "{wrong}: {complaint}");

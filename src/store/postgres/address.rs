@@ -159,9 +159,11 @@ impl Address {
         let mut given = Given(all);
         let user = given.take("user").or_else(|| around.user());
         let user = user.ok_or("this user has no name here: write the database's as user= in the URL or $PGUSER")?;
+        let dbname = given.take("dbname").unwrap_or_else(|| user.clone());
         let address = Address {
             hosts: hosts(&mut given)?,
-            dbname: given.take("dbname").unwrap_or_else(|| user.clone()),
+            bare: url::bare(text, &["user", "password", "max_ttl"], &dbname),
+            dbname,
             user,
             password: given.take("password").map(Secret::new),
             passfile: given.take("passfile").map(PathBuf::from).or_else(|| around.passfile()),
@@ -173,7 +175,6 @@ impl Address {
             prefix: prefix(given.take("prefix"))?,
             fresh: fresh(given.take("fresh").as_deref())?,
             max_ttl: given.take("max_ttl"),
-            bare: url::bare(text, &["user", "password", "max_ttl"]),
             secret_in_url,
             password_in_url,
         };
