@@ -17,6 +17,8 @@ mod deaths;
 mod doctor;
 #[path = "redis_run/engine.rs"]
 mod engine;
+#[path = "redis_run/keeper.rs"]
+mod keeper;
 #[path = "redis_run/lines.rs"]
 mod lines;
 #[path = "redis_run/log.rs"]

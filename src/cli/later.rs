@@ -7,9 +7,6 @@ use crate::exit::Exit;
 
 /// Verbs and options to come; each leaves this list when it arrives.
 pub const LATER: &[&str] = &[
-    "acquire",
-    "release",
-    "check",
     "history",
     "break",
     "reserve",
@@ -25,7 +22,6 @@ pub const LATER: &[&str] = &[
     "--on-wait",
     "--health",
     "--health-every",
-    "--while-pid",
 ];
 
 /// Makes of clap's verdict what our users get: help and version on standard output, everything else a usage error.
