@@ -25,13 +25,15 @@ mod lines;
 mod log;
 #[path = "redis_run/passing.rs"]
 mod passing;
-#[path = "redis_run/policies.rs"]
+#[path = "served/policies.rs"]
 mod policies;
 #[path = "redis_run/refusals.rs"]
 mod refusals;
+#[path = "redis_run/scene.rs"]
+mod scene;
 #[path = "redis_run/secrets.rs"]
 mod secrets;
-#[path = "redis_run/several.rs"]
+#[path = "served/several.rs"]
 mod several;
 #[path = "redis_run/stage.rs"]
 mod stage;
