@@ -149,14 +149,3 @@ fn a_password_shows_nowhere() {
         assert!(!text.contains(CANARY), "{text}");
     }
 }
-
-#[test]
-fn a_lock_is_kept_for_its_time_and_a_waiter_goes_in_when_it_is_over() {
-    let (_server, stage) = scene();
-    let started = Instant::now();
-    stage.run(&["--min-hold", "1.5s"], &["true"]).was_silent(0);
-    stage.run(&["-n"], &["true"]).said_one_line(75, &["x is busy: its last holder keeps it for"]);
-    stage.run(&[], &["true"]).was_silent(0);
-    let took = started.elapsed();
-    assert!((Duration::from_millis(1_450)..Duration::from_secs(5)).contains(&took), "{took:?}");
-}

@@ -96,15 +96,3 @@ fn of_fifty_that_will_not_wait_one_runs_and_the_others_leave_at_once() {
     assert_eq!((codes[0], codes[1], codes[49]), (0, 75, 75));
     assert_eq!(stage.text("ran"), "ran\n");
 }
-
-#[test]
-fn a_lock_is_kept_for_its_time_and_a_waiter_goes_in_when_it_is_over() {
-    let server = Server::start();
-    let stage = Stage::new(&server.url());
-    let started = Instant::now();
-    stage.run(&["--min-hold", "1.5s"], &["true"]).was_silent(0);
-    stage.run(&["-n"], &["true"]).said_one_line(75, &["x is busy: its last holder keeps it for"]);
-    stage.run(&[], &["true"]).was_silent(0);
-    let took = started.elapsed();
-    assert!((Duration::from_millis(1_450)..Duration::from_secs(5)).contains(&took), "{took:?}");
-}

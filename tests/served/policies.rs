@@ -154,8 +154,7 @@ fn a_rate_is_kept_whoever_comes() {
 
 #[test]
 fn a_lock_is_kept_for_its_time_although_everything_is_killed() {
-    let server = Server::start();
-    let stage = Stage::new(&server.url());
+    let (_server, stage) = scene();
     let started = Instant::now();
     let holder = hold(&stage, &["--min-hold", "5s", "--ttl", "1s"], "first");
     let waiter = wait_behind(&stage, &["--ttl", "1s"], "second");
