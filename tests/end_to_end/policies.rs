@@ -228,7 +228,7 @@ fn a_rate_is_kept_whoever_comes() {
 fn a_lock_is_kept_for_its_time_although_everything_is_killed() {
     let vault = Vault::new();
     let started = Instant::now();
-    let holder = vault.spawn(&["--min-hold", "1.5s"], "x", &["sh", "-c", "echo > $F/in; sleep 1000"]);
+    let holder = vault.spawn(&["--min-hold", "1.5s"], "x", &["sh", "-c", "echo > $F/in; exec sleep 1000"]);
     vault.told_any("in");
     let job = holder.job();
     send_all(&[holder.sentry(), holder.worker(), job], SIGKILL);
