@@ -13,7 +13,6 @@ pub const LATER: &[&str] = &[
     "turn",
     "extend",
     "--watch",
-    "--min-hold",
     "--reservation",
     "--keys",
     "--key-window",

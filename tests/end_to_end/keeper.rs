@@ -268,7 +268,8 @@ fn a_process_of_another_user_is_watched_only_if_it_need_not_be_stopped() {
     let shared = tempfile::tempdir().unwrap();
     fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     let binary = shared.path().join("vaultlock");
-    fs::copy(BINARY, &binary).unwrap();
+    // Not by this process: what it forks meanwhile would hold the file open, and nobody could execute it.
+    assert!(Command::new("cp").args([BINARY.as_ref(), binary.as_os_str()]).status().unwrap().success());
     let acquire = |words: &[&str]| {
         // Process 1 is root's. Whoever tests as root becomes nobody.
         let mut command = vault.wrap(binary.to_str().unwrap(), &[&["acquire", "x", "--while-pid", "1"], words].concat());

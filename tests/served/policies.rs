@@ -151,3 +151,17 @@ fn a_rate_is_kept_whoever_comes() {
     let third = start.elapsed();
     assert!((Duration::from_secs(3)..Duration::from_secs(5)).contains(&third), "{third:?}");
 }
+
+#[test]
+fn a_lock_is_kept_for_its_time_although_everything_is_killed() {
+    let (_server, stage) = scene();
+    let started = Instant::now();
+    let holder = hold(&stage, &["--min-hold", "5s", "--ttl", "1s"], "first");
+    let waiter = wait_behind(&stage, &["--ttl", "1s"], "second");
+    crate::stage::send_all(&holder.both(), nix::sys::signal::SIGKILL);
+    stays("it is kept", Duration::from_secs(3), || !is_in(&stage, "second"));
+    wait_for("the waiter", || is_in(&stage, "second"));
+    let took = started.elapsed();
+    assert!((Duration::from_millis(4_900)..Duration::from_secs(9)).contains(&took), "{took:?}");
+    end(&stage, waiter, "second");
+}

@@ -1,6 +1,7 @@
 //! One world: it draws a scenario from its seed, lets it run, puts everything right, and waits for the end.
 
 use fastrand::Rng;
+use vaultlock::ledger::Holder;
 use vaultlock::session::words::Request;
 use vaultlock::time::Wall;
 use vaultlock::timing;
@@ -23,6 +24,8 @@ pub struct World {
     end: Time,
     /// In a mixed world, when each lock was granted since somebody had a rate.
     pub grants: Vec<Vec<Time>>,
+    /// Who has each lock kept, and since when.
+    pub rests: Vec<Vec<(Time, Holder)>>,
 }
 
 /// What came of a seed.
@@ -79,7 +82,8 @@ impl World {
         }
         out.after(REPLICATE, Event::Replicate);
         let grants = vec![Vec::new(); out.scenario.locks];
-        let mut world = World { out, callers: Vec::new(), server, span, end, grants };
+        let rests = vec![Vec::new(); out.scenario.locks];
+        let mut world = World { out, callers: Vec::new(), server, span, end, grants, rests };
         world.next_fault();
         world
     }
