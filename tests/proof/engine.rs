@@ -15,7 +15,7 @@ use crate::dice::Dice;
 use crate::log::{Kind, Whom};
 use crate::support::disk::Disk;
 use crate::support::etcd::Etcd;
-use crate::support::postgres::Postgres;
+use crate::support::postgres::{Bouncer, Postgres};
 use crate::support::proxy::{Proxy, Way};
 use crate::support::redis::Server;
 use crate::support::skew::Skew;
@@ -32,6 +32,8 @@ pub enum Store {
     File,
     Redis,
     Postgres,
+    /// PostgreSQL behind PgBouncer in transaction mode.
+    Pgbouncer,
     /// Three members.
     Etcd,
     /// A folder of files for flock(1).
@@ -53,6 +55,7 @@ impl Store {
             Store::File => "file store",
             Store::Redis => "redis",
             Store::Postgres => "postgres",
+            Store::Pgbouncer => "pgbouncer",
             Store::Flock => "flock",
             Store::Etcd => "etcd",
             Store::Etcdctl => "etcdctl",
@@ -87,10 +90,12 @@ enum Place {
         clock: Skew,
         lines: Vec<Proxy>,
     },
+    /// Where there is a pooler, the lines lead to it.
     Postgres {
         server: Box<Postgres>,
         clock: Skew,
         lines: Vec<Proxy>,
+        _pooler: Option<Bouncer>,
     },
     Flock {
         dir: PathBuf,
@@ -120,10 +125,13 @@ impl Engine {
                 let server = Server::by(&clock, &["--appendonly", "yes", "--appendfsync", "always"]);
                 Place::Redis { lines: lines(server.port, callers), server: Box::new(server), clock }
             }
-            Store::Postgres => {
+            Store::Postgres | Store::Pgbouncer => {
                 let clock = Skew::zero();
                 let server = Postgres::by(&clock, &["max_connections=200"]);
-                Place::Postgres { lines: lines(server.port, callers), server: Box::new(server), clock }
+                // Else it asks a server that was down for half a minute no more.
+                let pooler = (store == Store::Pgbouncer).then(|| Bouncer::before(&server, "server_login_retry = 1"));
+                let port = pooler.as_ref().map_or(server.port, |pooler| pooler.port);
+                Place::Postgres { lines: lines(port, callers), server: Box::new(server), clock, _pooler: pooler }
             }
             Store::Flock => {
                 let dir = dir.join("flock");
