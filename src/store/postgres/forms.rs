@@ -1,5 +1,6 @@
 //! Every form in which a store's address may come, in tables.
 
+use crate::store::Server as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
