@@ -11,7 +11,6 @@ pub const LATER: &[&str] = &[
     "break",
     "reserve",
     "turn",
-    "extend",
     "--watch",
     "--reservation",
     "--keys",
