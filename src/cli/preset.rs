@@ -1,5 +1,5 @@
-//! Options of `run` that the config file gives a lock, and `acquire` as far as it has them: they are read as if they had been typed first, so that whatever was typed
-//! goes before them.
+//! Options of `run` that the config file gives a lock, for `acquire` as far as it has them: they are read as if they had been
+//! typed first, so that whatever was typed goes before them.
 
 use std::ffi::OsString;
 
