@@ -11,7 +11,6 @@ pub const LATER: &[&str] = &[
     "release",
     "check",
     "history",
-    "break",
     "reserve",
     "turn",
     "extend",
