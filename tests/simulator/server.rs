@@ -12,7 +12,7 @@ use vaultlock::timing;
 
 use crate::event::Message;
 use crate::host::{MS, SECOND, Time, nanos};
-use crate::judge::{Judge, Wrong};
+use crate::judge::{Judge, Vacancy, Wrong};
 use crate::outside::Outside;
 use crate::rules::{Deed, Rights, together};
 
@@ -38,6 +38,8 @@ pub struct Server {
     served: BTreeMap<Id, Time>,
     /// When each lock's ledger was last changed.
     changed: Vec<Time>,
+    /// When one without a ticket last did: a new version starts the vacancy anew.
+    operated: Vec<Time>,
     /// Those asked to end who were gone by then.
     gone: Vec<Vec<Id>>,
     /// Its present life, and by how many milliseconds its wall clock was wrong when it began.
@@ -60,6 +62,7 @@ impl Server {
             disturbed: 0,
             served: BTreeMap::new(),
             changed: vec![0; out.scenario.locks],
+            operated: vec![0; out.scenario.locks],
             gone: vec![Vec::new(); out.scenario.locks],
             life: (String::new(), 0),
         }
@@ -123,6 +126,7 @@ impl Server {
             Request::View => Answer::View(self.look(lock, out)),
             Request::Commit(commit) => {
                 let outcome = self.carry_out((usize::MAX, lock), id, &commit, &mut served, out);
+                self.operated[lock] = out.now;
                 Answer::Outcome(outcome)
             }
             other => unreachable!("{other:?} is for who has a ticket"),
@@ -213,10 +217,12 @@ impl Server {
         if out.scenario.several() {
             return None;
         }
+        let operated = self.operated[lock];
         let vacancy = out.judge.entered(lock).filter(|_| !unsure && removed.is_empty());
+        let vacancy = vacancy.map(|vacancy| Vacancy { since: vacancy.since.max(operated), ..vacancy });
         let lapsed = removed.iter().map(|holder| {
             let beaten = self.served.get(&holder.id).copied().unwrap_or(out.now);
-            (beaten, beaten + nanos(timing::lapse(holder.ttl())) * 101 / 100)
+            (beaten, operated.max(beaten + nanos(timing::lapse(holder.ttl())) * 101 / 100))
         });
         let lapsed = lapsed.max().filter(|_| !unsure);
         let ahead = before.waiters().map(|listed| listed.ticket.id.clone()).take_while(|id| id != author).collect();
@@ -287,7 +293,7 @@ pub struct Served {
 /// Somebody has entered: after a lock was given back, or after holders lapsed (their last beats, and when by all clocks
 /// that was to be known), with these before it in the queue.
 pub struct Entered {
-    pub vacancy: Option<crate::judge::Vacancy>,
+    pub vacancy: Option<Vacancy>,
     pub lapsed: Option<(Time, Time)>,
     pub ahead: Vec<Id>,
     pub undisturbed_since: Time,
