@@ -96,6 +96,8 @@ mutants! {
     KeepIgnored "keep_ignored",
     /// a rate holds nobody up
     NoRate "no_rate",
+    /// a lock that rests is taken
+    NoRest "no_rest",
     /// who is superseded waits on
     SupersededStays "superseded_stays",
     /// who must queue again for a lock keeps the locks that come after it

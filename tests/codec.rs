@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use vaultlock::ledger::codec::{self, FMT};
 use vaultlock::ledger::policy::{FURTHEST_LEAD, Keep, LONGEST_RATE, MOST_GRANTS, Policy, Rate, Rated, Supersede};
+use vaultlock::ledger::rest::Rest;
 use vaultlock::ledger::{Breaker, Holder, Id, Ledger, Level, Mode, Stop, StopReason, Ticket, Who};
 use vaultlock::time::Wall;
 
@@ -29,10 +30,12 @@ fn policy() -> impl Strategy<Value = Policy> {
     let keep = (1u32.., any::<i32>()).prop_map(|(slots, priority)| Keep { slots, priority });
     let supersede = prop_oneof![Just(Supersede::Waiting), Just(Supersede::Running)];
     let group = of(("\\PC{1,40}", of(supersede)));
-    (any::<bool>(), of(any::<u32>()), group, of(keep), of(rate())).prop_map(|(preempt, max_waiters, group, keep, rate)| {
-        let (group, supersede) = group.map_or((None, None), |(group, supersede)| (Some(group), supersede));
-        Policy { preempt, max_waiters, supersede, group, keep, rate }
-    })
+    (any::<bool>(), of(any::<u32>()), group, of(keep), of(rate()), of(1..=LONGEST_RATE.as_millis() as u64)).prop_map(
+        |(preempt, max_waiters, group, keep, rate, min_hold_ms)| {
+            let (group, supersede) = group.map_or((None, None), |(group, supersede)| (Some(group), supersede));
+            Policy { preempt, max_waiters, supersede, group, keep, rate, min_hold_ms }
+        },
+    )
 }
 
 fn chain() -> impl Strategy<Value = Vec<Level>> {
@@ -61,8 +64,8 @@ fn ticket() -> impl Strategy<Value = Ticket> {
 fn ledger() -> impl Strategy<Value = Ledger> {
     let holders = proptest::collection::vec((ticket(), 0..=NOW.0, any::<u64>()), 0..5);
     let rated = proptest::option::of((rate(), proptest::collection::vec((0..=NOW.0).prop_map(Wall), 0..9)));
-    ("\\PC{1,30}", 1u64.., "\\PC{0,40}", holders, any::<bool>(), rated).prop_map(
-        |(name, version, epoch, holders, stopped, rated)| {
+    ("\\PC{1,30}", 1u64.., "\\PC{0,40}", holders, any::<bool>(), rated, any::<bool>()).prop_map(
+        |(name, version, epoch, holders, stopped, rated, rests)| {
             let holders: Vec<Holder> = holders
                 .into_iter()
                 .map(|(ticket, fence, since)| Holder {
@@ -82,13 +85,18 @@ fn ledger() -> impl Strategy<Value = Ledger> {
             let stop = |h: &Holder| Stop { id: h.id.clone(), why: StopReason::Broken(breaker(h)) };
             let stops = holders.iter().filter(|_| stopped).map(stop).collect();
             let rated = rated.map(|(rate, granted)| Rated { rate, granted });
-            Ledger { fmt: FMT, name, version, epoch, fence: NOW.0, holders, stops, rated }
+            let rests = holders
+                .iter()
+                .filter(|_| rests)
+                .map(|holder| Rest { holder: holder.clone(), for_ms: 1 + holder.fence % 1000 })
+                .collect();
+            Ledger { fmt: FMT, name, version, epoch, fence: NOW.0, holders, stops, rated, rests }
         },
     )
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn what_was_written_is_read_back(ledger in ledger(), ticket in ticket()) {
@@ -118,7 +126,8 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    // tests/prove promises damages 200,000 more, on real engines.
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
@@ -211,6 +220,8 @@ fn absurd_values_are_refused() {
         r#""slots":1,"lead_ms":5,"policy":{"supersede":"running"}"#,
         r#""slots":1,"lead_ms":5,"policy":{"keep":{"slots":0,"priority":1}}"#,
         r#""slots":1,"lead_ms":5,"policy":{"rate":{"grants":0,"per_ms":1}}"#,
+        r#""slots":1,"lead_ms":5,"policy":{"min_hold_ms":0}"#,
+        r#""slots":1,"lead_ms":5,"policy":{"min_hold_ms":31622400001}"#,
         r#""slots":1,"lead_ms":5,"policy":{"group":""}"#,
         r#""slots":1,"lead_ms":5,"policy":{"later":1}"#,
     ] {

@@ -68,6 +68,8 @@ struct Lock {
     looked: BTreeSet<String>,
     /// Every rate that somebody brought, and when anybody was let in.
     entered: Vec<Duration>,
+    /// Who has the lock kept, and until when.
+    kept: Vec<(Holder, Duration)>,
 }
 
 impl Lock {
@@ -98,6 +100,10 @@ impl Lock {
                 }
             }
             "breaks" => self.break_lock(who, rest),
+            "gives-up" => {
+                let view = self.view(who);
+                self.commit(who, commit::give_up(&view, &id(who)).unwrap())
+            }
             "leaves" => {
                 let view = self.view(who);
                 let id = id(who);
@@ -240,6 +246,9 @@ impl Lock {
                     let per_ms = duration::parse(per).unwrap().as_millis() as u64;
                     ticket.policy.rate = Some(Rate { grants: grants.parse().unwrap(), per_ms });
                 }
+                ("min-hold", span) => {
+                    ticket.policy.min_hold_ms = Some(duration::parse(span).unwrap().as_millis() as u64);
+                }
                 ("lead", span) => ticket.lead_ms = duration::parse(span).unwrap().as_millis() as i64,
                 ("locked", _) => life = Life::Alive,
                 (other, _) => panic!("no word {other}"),
@@ -356,6 +365,7 @@ impl Lock {
             assert!(stays || holder.id == id(who) || dead, "a commit removes only its author and the dead");
             assert!(stays || view.ticket(&holder.id).is_none() || commit.drop.contains(&holder.id), "a sweep drops the ticket");
         }
+        self.check_rests(who, next);
         check_room(&next.holders, next.holders.iter().find(|holder| view.ledger.holder(&holder.id).is_none()));
         self.check_stops(&view, next, commit);
         if next.holder(&id(who)).is_some() && view.ledger.holder(&id(who)).is_none() {
@@ -377,6 +387,20 @@ impl Lock {
         }
         for stop in &view.ledger.stops {
             assert!(next.stops.contains(stop) || !there(&stop.id), "a request is forgotten before its target is gone");
+        }
+    }
+
+    /// Nobody is let in beside those that have their room kept, counted apart from the ledger.
+    fn check_rests(&mut self, who: &str, next: &Ledger) {
+        let held = |id: &Id| self.ledger.as_ref().is_some_and(|ledger| ledger.holder(id).is_some());
+        if let Some(entered) = next.holder(&id(who)).filter(|holder| !held(&holder.id)) {
+            let kept = self.kept.iter().filter(|(holder, until)| self.now < *until && next.holder(&holder.id).is_none());
+            let kept: Vec<Holder> = kept.map(|(holder, _)| holder.clone()).collect();
+            check_room(&[&next.holders[..], &kept].concat(), None);
+            let span = self.tickets[who].policy.min_hold_ms.map(Duration::from_millis);
+            self.kept.extend(span.map(|span| (entered.clone(), self.now + span)));
+        } else if !next.rests.iter().any(|rest| rest.holder.id == id(who)) {
+            self.kept.retain(|(holder, _)| holder.id != id(who));
         }
     }
 
@@ -422,6 +446,7 @@ fn show(decision: &Decision) -> String {
                 Why::Unsure => "unsure",
                 Why::Kept(_) => "kept",
                 Why::Rated { .. } => "rated",
+                Why::Resting { .. } => "resting",
                 Why::Full(_) => "full",
             };
             match until {

@@ -94,7 +94,10 @@ fn the_readme_names_no_option_that_is_not_there() {
     tree.build();
     let mut known: BTreeSet<String> = tree.get_subcommands().chain([&tree]).flat_map(longs).collect();
     // Of cargo, of tests/bench and tests/bench-crowd, of etcd, of sem.
-    known.extend(["--release", "--path", "--test", "--rounds", "--only", "--svg"].map(str::to_owned));
+    known.extend(
+        ["--release", "--path", "--no-default-features", "--features", "--test", "--rounds", "--only", "--svg"]
+            .map(str::to_owned),
+    );
     known.extend(["--initial-cluster-token", "--fg", "--id", "--st"].map(str::to_owned));
     // What is not there yet has a section of its own.
     let readme = read("README.md");

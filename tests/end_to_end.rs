@@ -35,6 +35,8 @@ mod foreign_text;
 mod full_disk;
 #[path = "end_to_end/job_sees.rs"]
 mod job_sees;
+#[path = "end_to_end/keeper.rs"]
+mod keeper;
 #[path = "redis_run/log.rs"]
 pub mod log;
 #[path = "end_to_end/policies.rs"]

@@ -15,6 +15,7 @@ use support::until;
 use support::verdict::{CANARY, damaged, refused, unreachable};
 use vaultlock::bell::Bell;
 use vaultlock::ledger::{Guard, Life, Memory, commit};
+use vaultlock::store::Server as _;
 use vaultlock::store::etcd::{Address, Etcd};
 use vaultlock::store::locate::Location;
 use vaultlock::store::{Beat, Error, Store, Terms};

@@ -15,5 +15,11 @@ mod doctor;
 pub mod log;
 #[path = "etcd_run/members.rs"]
 mod members;
+#[path = "served/policies.rs"]
+mod policies;
+#[path = "etcd_run/scene.rs"]
+mod scene;
+#[path = "served/several.rs"]
+mod several;
 #[path = "redis_run/stage.rs"]
 pub mod stage;

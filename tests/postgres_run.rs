@@ -13,7 +13,13 @@ mod doctor;
 mod engine;
 #[path = "redis_run/log.rs"]
 pub mod log;
+#[path = "served/policies.rs"]
+mod policies;
 #[path = "postgres_run/refusals.rs"]
 mod refusals;
+#[path = "postgres_run/scene.rs"]
+mod scene;
+#[path = "served/several.rs"]
+mod several;
 #[path = "redis_run/stage.rs"]
 pub mod stage;

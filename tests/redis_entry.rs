@@ -12,6 +12,7 @@ use support::redis::{Server, free_port};
 use support::verdict::{CANARY, refused, unreachable};
 use vaultlock::bell::Bell;
 use vaultlock::ledger::commit::release;
+use vaultlock::store::Server as _;
 use vaultlock::store::redis::{ACL, Address, Redis};
 use vaultlock::store::{Error, Outcome, Store, Terms};
 use vaultlock::time::Clock;

@@ -19,19 +19,23 @@ mod deaths;
 mod doctor;
 #[path = "redis_run/engine.rs"]
 mod engine;
+#[path = "redis_run/keeper.rs"]
+mod keeper;
 #[path = "redis_run/lines.rs"]
 mod lines;
 #[path = "redis_run/log.rs"]
 mod log;
 #[path = "redis_run/passing.rs"]
 mod passing;
-#[path = "redis_run/policies.rs"]
+#[path = "served/policies.rs"]
 mod policies;
 #[path = "redis_run/refusals.rs"]
 mod refusals;
+#[path = "redis_run/scene.rs"]
+mod scene;
 #[path = "redis_run/secrets.rs"]
 mod secrets;
-#[path = "redis_run/several.rs"]
+#[path = "served/several.rs"]
 mod several;
 #[path = "redis_run/stage.rs"]
 mod stage;

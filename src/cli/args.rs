@@ -2,14 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
-use nix::sys::signal::Signal;
 
+use super::claim::Claim;
 use super::complete;
-use crate::duration;
 
 /// Run a job under a named lock. If the lease is lost the job is stopped, and it is dead before anyone else gets the lock.
 #[derive(Debug, Parser)]
@@ -44,6 +42,12 @@ pub struct Global {
 pub enum Verb {
     /// Hold the lock while a command runs
     Run(Box<Run>),
+    /// Hold the lock across the steps of a script, while a process lives; prints a handle
+    Acquire(Box<Acquire>),
+    /// Give back what acquire took
+    Release(Release),
+    /// Say whether the lock is still held: 0, or 121
+    Check(Check),
     /// Show who holds locks and who waits
     Status(Status),
     /// Take a lock from its holder: its job is stopped
@@ -83,35 +87,8 @@ pub struct Run {
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub words: Vec<OsString>,
 
-    /// Do not wait: end with 75 at once if the lock is busy; the same as -w 0
-    #[arg(short, long, visible_alias = "nb", overrides_with = "wait")]
-    pub nonblock: bool,
-    /// Wait at most this long, then end with 75
-    #[arg(short, long, visible_alias = "timeout", value_name = "DUR", value_parser = duration::parse)]
-    pub wait: Option<Duration>,
-    /// Hold the lock together with others that share it; a waiting writer holds back later readers
-    #[arg(short, long, overrides_with = "exclusive")]
-    pub shared: bool,
-    /// Hold the lock alone (the default)
-    #[arg(short = 'x', long, overrides_with = "shared")]
-    pub exclusive: bool,
     #[command(flatten)]
-    pub policy: super::policy::Policy,
-    /// The exit code for a lock that is busy
-    #[arg(short = 'E', long, value_name = "N", default_value_t = 75)]
-    pub conflict_exit_code: u8,
-    /// How long the lease outlives its last renewal [default: 30s, or the store's max_ttl]
-    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
-    pub ttl: Option<Duration>,
-    /// From the stop signal to SIGKILL, when the lease is lost [default: 5s, at most a quarter of the ttl]
-    #[arg(short, long, value_name = "DUR", value_parser = duration::parse)]
-    pub kill_after: Option<Duration>,
-    /// The stop signal, by name or number
-    #[arg(long, value_name = "SIG", default_value = "TERM", value_parser = signal)]
-    pub signal: Signal,
-    /// Stop the job after this long, and end with 124; 0 for no limit
-    #[arg(long, value_name = "DUR", value_parser = duration::parse)]
-    pub max_run: Option<Duration>,
+    pub claim: Claim,
     /// What becomes of processes the job leaves behind when it ends by itself
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Stragglers::Leave)]
     pub stragglers: Stragglers,
@@ -124,9 +101,6 @@ pub struct Run {
     /// Run the job in a PID namespace of its own: nothing it starts can outlive it
     #[arg(long)]
     pub isolate: bool,
-    /// Shown to whoever waits, such as a CI job's URL [default: user@host and the command's name]
-    #[arg(long, value_name = "TEXT")]
-    pub label: Option<String>,
     /// Run STRING through the shell ($SHELL, else /bin/sh) in place of COMMAND
     #[arg(short, long, value_name = "STRING", allow_hyphen_values = true, conflicts_with = "words")]
     pub command: Option<OsString>,
@@ -139,24 +113,53 @@ impl Run {
             name,
             more: Vec::new(),
             words,
-            nonblock: false,
-            wait: None,
-            shared: false,
-            exclusive: false,
-            policy: super::policy::Policy::plain(),
-            conflict_exit_code: 75,
-            ttl: None,
-            kill_after: None,
-            signal: Signal::SIGTERM,
-            max_run: None,
+            claim: Claim::plain(),
             stragglers: Stragglers::Leave,
             if_unavailable: IfUnavailable::Fail,
             guard: None,
             isolate: false,
-            label: None,
             command: None,
         }
     }
+}
+
+/// `vaultlock acquire`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "vaultlock acquire [OPTIONS] NAME...", args_override_self = true)]
+pub struct Acquire {
+    /// The locks, all held or none: each 1 to 200 bytes of UTF-8 without control characters
+    #[arg(required = true, value_name = "NAME", add = ArgValueCandidates::new(complete::locks))]
+    pub names: Vec<String>,
+    #[command(flatten)]
+    pub claim: Claim,
+    /// Keep the lock while this process lives, such as the shell of the script: $$ [default: the parent, on a terminal]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub while_pid: Option<i32>,
+    /// What to do to that process if the lease is lost
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnLoss::Stop)]
+    pub on_loss: OnLoss,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnLoss {
+    /// It gets the stop signal, then SIGKILL, and is dead before anyone else gets the lock
+    Stop,
+    /// It runs on; vaultlock check tells
+    Tell,
+}
+
+/// `vaultlock release`.
+#[derive(Debug, clap::Args)]
+pub struct Release {
+    /// What vaultlock acquire printed
+    pub handle: String,
+}
+
+/// `vaultlock check`.
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// What vaultlock acquire printed; in the job of a run none is needed
+    pub handle: Option<String>,
 }
 
 /// `vaultlock status`.
@@ -245,23 +248,7 @@ Exit codes:
   75              busy (-E changes it)
   76              superseded by a newer run of its group
   77              the fencing number is below the high-water mark of FILE (fence, --guard)
-  121             the lease was lost and the job was stopped
+  121             the lease was lost and the job was stopped; check, release: not held any more
   124             the job ran for longer than --max-run
   125             vaultlock itself failed: the store is unreachable, refuses or is damaged
   126, 127        COMMAND can't be executed / was not found";
-
-fn signal(text: &str) -> Result<Signal, String> {
-    let upper = text.to_uppercase();
-    let named = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let found = match text.parse::<i32>() {
-        Ok(number) => Signal::try_from(number).ok(),
-        Err(_) => format!("SIG{named}").parse().ok(),
-    };
-    match found {
-        Some(Signal::SIGSTOP | Signal::SIGCONT | Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU | Signal::SIGCHLD) => {
-            Err(format!("SIG{named} does not ask a job to end: use TERM, INT, HUP or KILL"))
-        }
-        Some(signal) => Ok(signal),
-        None => Err(format!("there is no signal {text:?}: use a name such as TERM, INT or HUP, or a number")),
-    }
-}

@@ -7,15 +7,11 @@ use crate::exit::Exit;
 
 /// Verbs and options to come; each leaves this list when it arrives.
 pub const LATER: &[&str] = &[
-    "acquire",
-    "release",
-    "check",
     "history",
     "reserve",
     "turn",
     "extend",
     "--watch",
-    "--min-hold",
     "--reservation",
     "--keys",
     "--key-window",
@@ -24,7 +20,6 @@ pub const LATER: &[&str] = &[
     "--on-wait",
     "--health",
     "--health-every",
-    "--while-pid",
 ];
 
 /// Makes of clap's verdict what our users get: help and version on standard output, everything else a usage error.

@@ -2,10 +2,13 @@
 
 pub mod args;
 mod breaking;
+mod check;
+mod claim;
 pub mod complete;
-mod config;
+pub mod config;
 mod doctor;
 mod fence;
+mod keep;
 mod later;
 mod names;
 mod plain;
@@ -37,6 +40,9 @@ pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
     };
     match &args.verb {
         Verb::Run(_) => run(args, words),
+        Verb::Acquire(_) => acquire(args, words),
+        Verb::Release(typed) => keep::release(typed),
+        Verb::Check(typed) => check::check(typed, &args.global),
         Verb::Status(typed) => status::status(typed, &args.global, &config(&args.global)?),
         Verb::Doctor(typed) => doctor::doctor(typed, &args.global, &config(&args.global)?),
         Verb::Break(typed) => breaking::break_lock(typed, &args.global, &config(&args.global)?),
@@ -51,6 +57,13 @@ fn run(args: Args, words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> 
     let Verb::Run(typed) = &args.verb else { unreachable!("options make no other verb of it") };
     let resolved = plan::resolve(typed, &args.global, &config, &words)?;
     run::run(resolved.plan, resolved.store, resolved.notes, resolved.console).map_err(|error| (Exit::Failed, error))
+}
+
+fn acquire(args: Args, words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
+    let config = config(&args.global)?;
+    let (args, _) = preset::applied(args, &config, words)?;
+    let Verb::Acquire(typed) = &args.verb else { unreachable!("options make no other verb of it") };
+    keep::acquire(typed, &args.global, &config)
 }
 
 fn config(global: &Global) -> Result<Config, (Exit, anyhow::Error)> {

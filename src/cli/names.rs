@@ -65,7 +65,15 @@ pub fn refuse_unclear(typed: &args::Run, words: &[OsString]) -> anyhow::Result<(
 /// # Errors
 /// A name that is none, or too many of them.
 pub fn in_order(typed: &args::Run) -> Result<Vec<Name>, (Exit, anyhow::Error)> {
-    let locks: Result<Vec<Name>, _> = [&typed.name].into_iter().chain(&typed.more).map(|name| Name::new(name)).collect();
+    sorted([&typed.name].into_iter().chain(&typed.more))
+}
+
+/// Locks in the order in which everybody takes them.
+///
+/// # Errors
+/// A name that is none, or too many of them.
+pub fn sorted<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<Vec<Name>, (Exit, anyhow::Error)> {
+    let locks: Result<Vec<Name>, _> = names.into_iter().map(|name| Name::new(name)).collect();
     let locks = name::in_order(locks.map_err(|error| (Exit::Usage, error.into()))?);
     if locks.len() > MOST_LOCKS {
         return Err((Exit::Usage, anyhow!("{} locks are too many for one run: name {MOST_LOCKS} at most", locks.len())));

@@ -26,16 +26,18 @@ pub fn read(words: &[OsString]) -> Option<Args> {
             "-q" | "--quiet" if !global.quiet => global.quiet = true,
             "run" if !verb => verb = true,
             _ if !verb => return None,
-            "-n" | "--nonblock" | "--nb" if !run.nonblock => run.nonblock = true,
-            "-w" | "--wait" | "--timeout" if run.wait.is_none() => run.wait = Some(duration::parse(value()?).ok()?),
-            "--ttl" if run.ttl.is_none() => run.ttl = Some(duration::parse(value()?).ok()?),
-            "-k" | "--kill-after" if run.kill_after.is_none() => run.kill_after = Some(duration::parse(value()?).ok()?),
-            "--label" if run.label.is_none() => run.label = Some(value()?.to_owned()),
+            "-n" | "--nonblock" | "--nb" if !run.claim.nonblock => run.claim.nonblock = true,
+            "-w" | "--wait" | "--timeout" if run.claim.wait.is_none() => run.claim.wait = Some(duration::parse(value()?).ok()?),
+            "--ttl" if run.claim.ttl.is_none() => run.claim.ttl = Some(duration::parse(value()?).ok()?),
+            "-k" | "--kill-after" if run.claim.kill_after.is_none() => {
+                run.claim.kill_after = Some(duration::parse(value()?).ok()?)
+            }
+            "--label" if run.claim.label.is_none() => run.claim.label = Some(value()?.to_owned()),
             word if word.starts_with('-') || word.is_empty() || name.is_some() => return None,
             word => name = Some(word.to_owned()),
         }
     }
-    run.name = name.filter(|_| !(run.nonblock && run.wait.is_some()))?;
+    run.name = name.filter(|_| !(run.claim.nonblock && run.claim.wait.is_some()))?;
     Some(Args { global, verb: Verb::Run(Box::new(run)) })
 }
 

@@ -9,6 +9,7 @@ use anyhow::{anyhow, bail};
 use nix::unistd::{gethostname, getuid};
 
 use super::args::{self, Global};
+use super::claim::Claim;
 use super::config::Config;
 use super::names;
 use super::stores::{STORE, WITHHELD, locate};
@@ -19,6 +20,7 @@ use crate::name::Name;
 use crate::run::Plan;
 use crate::run::console::{Console, Verbosity};
 use crate::run::orders::{IfUnavailable, Stragglers};
+use crate::run::work::{Job, Keep, Work};
 use crate::session::Notes;
 use crate::store::{Store, locate::Location};
 use crate::timing::{DEFAULT_TTL, Timing};
@@ -49,14 +51,53 @@ pub fn resolve(typed: &args::Run, global: &Global, config: &Config, words: &[OsS
     }
     let (program, args) = command(typed, words).map_err(|error| (Exit::Usage, error))?;
     let location = locate(global, config, &locks)?;
+    let (env, levels) = (environment(&locks, &location), levels(&locks, &location));
+    let mut resolved = claim(&typed.claim, locks, &location, global, who(typed.claim.label.as_deref(), &program), |chain| {
+        Work::Run(Job { program, args, isolate: typed.isolate, env, chain, levels })
+    })?;
+    resolved.plan.mark = typed.guard.as_deref().map(Mark::new);
+    resolved.plan.stragglers = match typed.stragglers {
+        args::Stragglers::Leave => Stragglers::Leave,
+        args::Stragglers::Wait => Stragglers::Wait,
+        args::Stragglers::Kill => Stragglers::Kill,
+    };
+    resolved.plan.if_unavailable = match typed.if_unavailable {
+        args::IfUnavailable::Fail => IfUnavailable::Fail,
+        args::IfUnavailable::Skip => IfUnavailable::Skip,
+        args::IfUnavailable::Run => IfUnavailable::Run,
+    };
+    Ok(resolved)
+}
+
+/// Understands `acquire`.
+///
+/// # Errors
+/// The code to end with, and why.
+pub fn resolve_keep(typed: &args::Acquire, keep: Keep, global: &Global, config: &Config) -> Result<Resolved, Refusal> {
+    let locks = names::sorted(&typed.names)?;
+    let location = locate(global, config, &locks)?;
+    let name = keep.process.name().unwrap_or_default();
+    // Who acquired it is gone as soon as it has it; who looks at it wants to know for whom it is kept.
+    let who = Who { pid: keep.process.pid() as u32, ..who(typed.claim.label.as_deref(), OsStr::new(&name)) };
+    claim(&typed.claim, locks, &location, global, who, |_| Work::Keep(keep))
+}
+
+/// What a claim to these locks is, whatever is done under them; `work` is given the chain of enclosing runs.
+fn claim(
+    typed: &Claim,
+    locks: Vec<Name>,
+    location: &Location,
+    global: &Global,
+    who: Who,
+    work: impl FnOnce(String) -> Work,
+) -> Result<Resolved, Refusal> {
     let ttl = typed.ttl.unwrap_or(DEFAULT_TTL.min(location.max_ttl()));
     let timing = Timing::new(ttl, typed.kill_after, location.max_ttl()).map_err(usage)?;
     let timing = timing.for_locks(locks.len() as u32).map_err(usage)?;
     let fingerprint = location.fingerprint();
     let chain = enclosing(&locks, &fingerprint)?;
-    let wait = if typed.nonblock { Some(Duration::ZERO) } else { typed.wait };
+    let wait = typed.patience();
     let policy = typed.policy.resolve(wait != Some(Duration::ZERO)).map_err(|error| (Exit::Usage, error))?;
-    let who = who(typed.label.as_deref(), &program);
     let mut around = levels_of(&chain, &fingerprint);
     let mut tickets: Vec<Ticket> = Vec::with_capacity(locks.len());
     for lock in &locks {
@@ -82,31 +123,18 @@ pub fn resolve(typed: &args::Run, global: &Global, config: &Config, words: &[OsS
         notes: locks.iter().map(|lock| Notes::new(notes_dir.clone(), lock)).collect(),
         console: Console::new(verbosity(global), &locks, location.display(), location.first_use()),
         plan: Plan {
-            env: environment(&locks, &location),
-            levels: locks.iter().map(|lock| level(lock, &fingerprint)).collect(),
-            chain,
             locks,
             tickets,
             timing,
             wait,
             conflict: typed.conflict_exit_code,
             stop_signal: typed.signal,
-            mark: typed.guard.as_deref().map(Mark::new),
             // As timeout(1) has it: 0 is no limit.
             max_run: typed.max_run.filter(|max_run| !max_run.is_zero()),
-            stragglers: match typed.stragglers {
-                args::Stragglers::Leave => Stragglers::Leave,
-                args::Stragglers::Wait => Stragglers::Wait,
-                args::Stragglers::Kill => Stragglers::Kill,
-            },
-            if_unavailable: match typed.if_unavailable {
-                args::IfUnavailable::Fail => IfUnavailable::Fail,
-                args::IfUnavailable::Skip => IfUnavailable::Skip,
-                args::IfUnavailable::Run => IfUnavailable::Run,
-            },
-            program,
-            args,
-            isolate: typed.isolate,
+            mark: None,
+            stragglers: Stragglers::Leave,
+            if_unavailable: IfUnavailable::Fail,
+            work: work(chain),
         },
     })
 }
@@ -167,6 +195,11 @@ fn refuse_unguarded(typed: &args::Run, locks: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the runs around this process hold in a store, the innermost last.
+pub fn held_around(location: &Location) -> Vec<Level> {
+    levels_of(&env::var(HELD).unwrap_or_default(), &location.fingerprint())
+}
+
 /// What the enclosing runs hold in this store, as far as it is well told: the innermost.
 fn levels_of(chain: &str, fingerprint: &str) -> Vec<Level> {
     let read = |held: &str| {
@@ -176,6 +209,12 @@ fn levels_of(chain: &str, fingerprint: &str) -> Vec<Level> {
     };
     let levels: Vec<Level> = chain.split(' ').filter_map(read).collect();
     levels[levels.len().saturating_sub(MOST_LEVELS)..].to_vec()
+}
+
+/// What a run in this store adds to the chain, up to where the sessions follow.
+fn levels(locks: &[Name], location: &Location) -> Vec<String> {
+    let fingerprint = location.fingerprint();
+    locks.iter().map(|lock| level(lock, &fingerprint)).collect()
 }
 
 /// One level of the chain, whose session follows.

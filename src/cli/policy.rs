@@ -40,6 +40,9 @@ pub struct Policy {
     /// Let at most N in within any DUR; other runs keep to it too while it counts
     #[arg(long, value_name = "N/DUR", value_parser = rate)]
     pub rate: Option<Rate>,
+    /// Keep the lock at least this long from the start, however short the job is and whatever becomes of it
+    #[arg(long, value_name = "DUR", value_parser = min_hold)]
+    pub min_hold: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,6 +66,7 @@ impl Policy {
             group: None,
             keep: None,
             rate: None,
+            min_hold: None,
         }
     }
 
@@ -85,6 +89,7 @@ impl Policy {
             group: self.group.clone(),
             keep: self.keep,
             rate: self.rate,
+            min_hold_ms: self.min_hold.map(|span| span.as_millis() as u64).filter(|ms| *ms > 0),
         })
     }
 }
@@ -93,6 +98,14 @@ fn aging(text: &str) -> Result<Duration, String> {
     match duration::parse(text)? {
         Duration::ZERO => Err("a step of nothing would make all priorities equal: choose a longer one".to_owned()),
         step => Ok(step),
+    }
+}
+
+fn min_hold(text: &str) -> Result<Duration, String> {
+    let span = duration::parse(text)?;
+    match span <= LONGEST_RATE {
+        true => Ok(span),
+        false => Err(format!("a lock is kept for {} at the most", humantime::format_duration(LONGEST_RATE))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Options of `run` that the config file gives a lock: they are read as if they had been typed first, so that whatever was typed
+//! Options of `run` that the config file gives a lock, and `acquire` as far as it has them: they are read as if they had been typed first, so that whatever was typed
 //! goes before them.
 
 use std::ffi::OsString;
@@ -18,9 +18,13 @@ use crate::name::Name;
 /// # Errors
 /// An option that `run` does not have, or whose value it does not take.
 pub fn applied(args: Args, config: &Config, words: Vec<OsString>) -> Result<(Args, Vec<OsString>), (Exit, anyhow::Error)> {
-    let Verb::Run(typed) = &args.verb else { return Ok((args, words)) };
-    let locks = names::in_order(typed)?;
-    let preset = preset(config, &locks).map_err(|error| (Exit::Failed, error))?;
+    let (verb, locks) = match &args.verb {
+        Verb::Run(typed) => ("run", names::in_order(typed)?),
+        Verb::Acquire(typed) => ("acquire", names::sorted(&typed.names)?),
+        _ => return Ok((args, words)),
+    };
+    let mut preset = preset(config, &locks).map_err(|error| (Exit::Failed, error))?;
+    preset.retain(|word| has(verb, word));
     if preset.is_empty() {
         return Ok((args, words));
     }
@@ -50,6 +54,13 @@ fn preset(config: &Config, locks: &[Name]) -> anyhow::Result<Vec<String>> {
         alone.chain(words.iter().map(OsString::from)).chain(["x".into(), "--".into(), "x".into()]).collect();
     names::read(&alone).map_err(|error| anyhow!("{}", super::later::told(&error))).with_context(told)?;
     Ok(words)
+}
+
+/// Whether a verb has the option of a word `--option=value`.
+fn has(verb: &str, word: &str) -> bool {
+    let tree = Args::command();
+    let key = word.trim_start_matches('-').split('=').next().unwrap_or_default();
+    tree.find_subcommand(verb).is_some_and(|verb| takes_value(verb, key).is_some())
 }
 
 fn words(options: &Table) -> anyhow::Result<Vec<String>> {

@@ -47,10 +47,14 @@ impl Worker {
         loop {
             self.drain_children();
             let (round, survivors) = self.kill_children();
+            let left = end.saturating_duration_since(Instant::now());
             if round == Round::Over {
+                // Nobody's death notice comes from a process that is no child.
+                if !self.page.watched_has_ended(i32::try_from(left.as_millis()).unwrap_or(i32::MAX)) {
+                    return Err(self.watched.into_iter().collect());
+                }
                 break;
             }
-            let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(survivors);
             }

@@ -116,6 +116,12 @@ pub(super) fn die_with_parent() {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
 }
 
+/// A signal for this process when the THREAD that forked it is gone; 0: none any more.
+pub(super) fn notice_parents_death(signal: c_int) {
+    // SAFETY: takes no pointers; can't fail with a valid signal.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) };
+}
+
 /// Reads once; None on EAGAIN, `Some(0)` at end-of-file or on an error.
 pub(super) fn read(fd: RawFd, into: &mut [u8]) -> Option<usize> {
     loop {

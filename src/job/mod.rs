@@ -10,18 +10,25 @@
 //! child.rs are J before its exec, isolate.rs its own PID namespace, ending.rs how W ends it, tree.rs how a process finds and
 //! kills its children. signals.rs is which signals are taken from P and given back to J, terminal.rs who may have the
 //! terminal, entry.rs how the program begins, heap.rs what of its memory the sentry keeps, kernel.rs the bare calls.
+//!
+//! A keeper has the same sentry and worker, and no job: standby.rs is J beside a process that is no child of ours, process.rs
+//! how that one is held on to, front.rs how a keeper leaves its caller, environment.rs what of it others need not see.
 
 mod child;
 mod ending;
 pub mod entry;
+mod environment;
+pub mod front;
 mod heap;
 mod isolate;
 mod kernel;
 mod page;
+mod process;
 mod program;
 mod sentry;
 mod signals;
 mod spawn;
+mod standby;
 mod terminal;
 mod tree;
 mod wire;
@@ -37,7 +44,9 @@ use thiserror::Error;
 use crate::time::Clock;
 use crate::timing::Timing;
 
+pub use front::{Behind, Side, step_behind};
 pub use page::{Deadline, Ladder};
+pub use process::{Process, WatchError};
 pub use signals::Inherited as Signals;
 pub use worker::Worker;
 
@@ -56,7 +65,7 @@ pub fn hold_signals() -> Signals {
 /// Splits the process in two. The parent, whom the shell knows, lives on in here as the sentry and exits with the
 /// worker's verdict; the child returns as the worker.
 ///
-/// `stop` goes to the job when the lease runs out. Descriptors open now stay open in both (a lock's must).
+/// `stop` goes to the job when the lease runs out. `behind` is how both get away from a front, if there is one. Descriptors open now stay open in both (a lock's must).
 /// Output buffered now is written by the worker alone.
 ///
 /// # Errors
@@ -64,7 +73,7 @@ pub fn hold_signals() -> Signals {
 ///
 /// # Panics
 /// In debug builds if another thread exists: a lock it holds would stay locked in the worker.
-pub fn split(inherited: Signals, clock: Clock, timing: Timing, stop: Signal) -> io::Result<Worker> {
+pub fn split(inherited: Signals, clock: Clock, timing: Timing, stop: Signal, behind: Option<Behind>) -> io::Result<Worker> {
     debug_assert_eq!(std::fs::read_dir("/proc/self/task").map_or(1, |tasks| tasks.count()), 1, "split() comes before any thread");
     let ladder = page::Ladder { clock, timing };
     let page = page::Page::map()?;
@@ -79,7 +88,7 @@ pub fn split(inherited: Signals, clock: Clock, timing: Timing, stop: Signal) -> 
     match kernel::fork()? {
         0 => {
             drop((to_worker, from_worker, timer, signals));
-            Worker::begin(worker::Parts { page, ladder, stop, terminal, inherited, sentry, from_sentry, to_sentry })
+            Worker::begin(worker::Parts { page, ladder, stop, terminal, inherited, sentry, from_sentry, to_sentry, behind })
         }
         worker => {
             // The worker has the lock to take, and often waits for this very processor.
@@ -87,7 +96,7 @@ pub fn split(inherited: Signals, clock: Clock, timing: Timing, stop: Signal) -> 
             drop((from_sentry, to_sentry));
             // SAFETY: the sentry has nothing on the heap, allocates nothing, and never returns to those who do.
             unsafe { heap::give_back() };
-            sentry::stand(sentry::Sentry { page, ladder, stop, terminal, worker, signals, timer, from_worker, to_worker })
+            sentry::stand(sentry::Sentry { page, ladder, stop, terminal, worker, signals, timer, from_worker, to_worker, behind })
         }
     }
 }

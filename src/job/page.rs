@@ -1,12 +1,14 @@
 //! The words sentry and worker share, above all the deadline, and who acts on it when.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::job::Verdict;
 use crate::job::kernel::{self, Killer};
+use crate::job::process;
 use crate::mutant::{self, Mutant};
 use crate::time::{Clock, Tick};
 use crate::timing::Timing;
@@ -22,6 +24,8 @@ pub(super) struct Page {
     group: AtomicI32,
     /// The group the job had, for comparison with the terminal's only: never signal it.
     once: AtomicI32,
+    /// A descriptor of the process that is watched in place of a job, plus one; 0: none.
+    watched: AtomicI32,
     /// Whoever swaps it first sends the stop signal at the deadline.
     stop_sent: AtomicBool,
     /// The worker is ending the tree: the sentry lets it until [`Ladder::patience`].
@@ -79,11 +83,33 @@ impl Page {
         self.group.store(0, SeqCst);
     }
 
-    /// Sends a signal to the job's whole group.
+    /// The watched process, which signals are for as well.
+    pub(super) fn watched(&self) -> Option<RawFd> {
+        Some(self.watched.load(SeqCst) - 1).filter(|watched| *watched >= 0)
+    }
+
+    pub(super) fn set_watched(&self, process: RawFd) {
+        self.watched.store(process + 1, SeqCst);
+    }
+
+    /// It is let go: nothing is sent to it from now on.
+    pub(super) fn forget_watched(&self) {
+        self.watched.store(0, SeqCst);
+    }
+
+    /// Sends a signal to the job's whole group, and to the watched process.
     pub(super) fn signal(&self, signal: i32) {
+        if let Some(watched) = self.watched() {
+            process::signal(watched, signal);
+        }
         if let Some(group) = self.group() {
             kernel::kill(-group, signal);
         }
+    }
+
+    /// Whether the watched process, if there is one, ends within so many milliseconds; -1 is for ever.
+    pub(super) fn watched_has_ended(&self, millis: i32) -> bool {
+        self.watched().is_none_or(|watched| process::has_ended(watched, millis))
     }
 
     /// Whether the stop signal of the deadline has gone out.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::signal::Signal;
 
+use crate::job::front::Behind;
 use crate::job::kernel::{self, Whom, kill};
 use crate::job::page::{Ladder, Page};
 use crate::job::signals::{is_pending, undergo};
@@ -30,10 +31,11 @@ pub(super) struct Sentry {
     pub(super) timer: OwnedFd,
     pub(super) from_worker: OwnedFd,
     pub(super) to_worker: OwnedFd,
+    pub(super) behind: Option<Behind>,
 }
 
 /// Stands by until the worker has said how to end.
-pub(super) fn stand(sentry: Sentry) -> ! {
+pub(super) fn stand(mut sentry: Sentry) -> ! {
     // The last signal taken, to tell a Ctrl-C that only the job got from an INT that we were sent ourselves.
     let mut interrupted = 0;
     sentry.watch_deadline(interrupted);
@@ -57,10 +59,15 @@ pub(super) fn stand(sentry: Sentry) -> ! {
 
 impl Sentry {
     /// One message of the worker's.
-    fn obey(&self, interrupted: i32) {
+    fn obey(&mut self, interrupted: i32) {
         match wire::hear_worker(&self.from_worker) {
             Heard::Nothing => {}
             Heard::One(Message::Stopped(signal)) => self.follow_stop(signal),
+            Heard::One(Message::Detach) => {
+                if let Some(behind) = self.behind.take() {
+                    behind.part();
+                }
+            }
             Heard::One(Message::Over) | Heard::Death => self.worker_ended(interrupted),
         }
     }
@@ -175,6 +182,8 @@ impl Sentry {
         self.page.signal(libc::SIGKILL);
         kill(self.worker, libc::SIGKILL);
         let gone = tree::sweep(self.worker, self.signals.as_fd());
+        // What keeps the lock is kept until then.
+        self.page.watched_has_ended(-1);
         self.take_terminal_back();
         kernel::write(libc::STDERR_FILENO, line);
         if !gone {

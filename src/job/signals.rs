@@ -77,6 +77,14 @@ pub(super) fn undergo(target: libc::pid_t, signal: c_int) {
     change_mask(libc::SIG_BLOCK, &set);
 }
 
+/// Blocks every signal that can be. Async-signal-safe.
+pub(super) fn hold_all() {
+    let mut all = set_of(&[]);
+    // SAFETY: the set is live and initialised.
+    unsafe { libc::sigfillset(&mut all) };
+    change_mask(libc::SIG_BLOCK, &all);
+}
+
 /// Whether `signal` is blocked and waiting.
 pub(super) fn is_pending(signal: c_int) -> bool {
     let mut set = set_of(&[]);

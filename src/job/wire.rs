@@ -19,6 +19,8 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 pub(super) enum Message {
     /// The job was stopped by this signal.
     Stopped(i32),
+    /// The keeper stands: let go of what is the caller's.
+    Detach,
     /// The verdict is said, and nothing is left but to exit.
     Over,
 }
@@ -27,6 +29,7 @@ impl Message {
     fn bytes(self) -> [u8; 2] {
         match self {
             Message::Stopped(signal) => [b'S', signal as u8],
+            Message::Detach => [b'D', 0],
             Message::Over => [b'O', 0],
         }
     }
@@ -34,6 +37,7 @@ impl Message {
     fn from_bytes(bytes: [u8; 2]) -> Option<Message> {
         match bytes {
             [b'S', signal] => Some(Message::Stopped(signal.into())),
+            [b'D', _] => Some(Message::Detach),
             [b'O', _] => Some(Message::Over),
             _ => None,
         }

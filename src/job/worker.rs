@@ -7,10 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use nix::sys::signal::Signal;
 
 use crate::job::child::Started;
+use crate::job::front::Behind;
 use crate::job::kernel::{self, Whom, kill};
 use crate::job::page::{Deadline, Ladder, Page};
 use crate::job::signals::{self, Inherited};
 use crate::job::spawn;
+use crate::job::standby::LetGo;
 use crate::job::terminal::Terminal;
 use crate::job::wire::{self, Heard, Message, ToSentry};
 use crate::job::{Command, End, Event, SpawnError, Verdict, tree};
@@ -36,6 +38,11 @@ pub struct Worker {
     events: Option<OwnedFd>,
     pub(super) deadline: Deadline,
     pub(super) state: State,
+    behind: Option<Behind>,
+    /// The process that is stood by in place of a job.
+    pub(super) watched: Option<i32>,
+    /// Written to, it lets what stands by that process go.
+    pub(super) let_go: LetGo,
     one_thread: PhantomData<*const ()>,
 }
 
@@ -49,6 +56,7 @@ pub(super) struct Parts {
     pub(super) sentry: i32,
     pub(super) from_sentry: OwnedFd,
     pub(super) to_sentry: OwnedFd,
+    pub(super) behind: Option<Behind>,
 }
 
 #[derive(Default)]
@@ -85,6 +93,9 @@ impl Worker {
             deadline: Deadline::new(parts.page, parts.ladder, killer),
             to_sentry,
             state: State::default(),
+            behind: parts.behind,
+            watched: None,
+            let_go: None,
             one_thread: PhantomData,
         })
     }
@@ -170,6 +181,19 @@ impl Worker {
             self.state.sentry_stopped = true;
             self.to_sentry.tell(Message::Stopped(signal as i32));
         }
+    }
+
+    /// The keeper stands: says so to the front, which ends with that, and lets go of all that is the caller's. The front is
+    /// not waited for.
+    ///
+    /// # Errors
+    /// There is no front any more, and nobody who hears it.
+    pub fn detach(&mut self, line: &str) -> io::Result<()> {
+        let Some(behind) = self.behind.take() else { return Ok(()) };
+        let told = behind.tell(line);
+        behind.detach();
+        self.to_sentry.tell(Message::Detach);
+        told
     }
 
     /// Gives the verdict to the sentry and exits. Processes that still run are left to themselves.

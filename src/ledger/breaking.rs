@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::commit::{Commit, Guard};
 use super::enter::judged;
+use super::rest;
 use super::room::next_to_enter;
 use super::stops::{ask, forget_done, is_asked};
 use super::{Breaker, Id, Life, Listed, StopReason, View, Watched};
@@ -82,7 +83,9 @@ impl Break {
             return ask(view, id, (0, wall), vec![(id.clone(), why)]).map_or(Move::Crowded, Move::Ask);
         }
         if self.force {
-            return Move::Force(removal(view, id, Vec::new()));
+            let mut commit = removal(view, id, Vec::new());
+            commit.ledger.iter_mut().for_each(|ledger| rest::forget(ledger, id));
+            return Move::Force(commit);
         }
         Move::Wait(lapses_at.unwrap_or(Tick::NEVER))
     }

@@ -89,6 +89,8 @@ pub fn read_ledger(text: &[u8], name: &str, version: u64, now: Wall) -> Result<L
         (distinct(ledger.holders.iter().map(|h| &h.id)), "a holder stands in it twice"),
         (ledger.stops.len() <= MOST_STOPS, "it asks more claims to stop than any lock has"),
         (ledger.stops.iter().all(honest_stop), "a request to stop says too much"),
+        (ledger.rests.len() <= MOST_HOLDERS, "more of its holders rest than any lock can have"),
+        (ledger.rests.iter().all(|rest| rest.honest() && honest_rules(&rest.holder)), "a rest in it is out of range"),
         (ledger.rated.as_ref().is_none_or(|rated| rated.honest()), "its rate is out of range"),
     ];
     refuse_first(&checks)?;

@@ -1,5 +1,6 @@
 //! What a claim asks the store to change, all or nothing.
 
+use super::rest;
 use super::room::next_to_enter;
 use super::stops::forget_done;
 use super::view::View;
@@ -59,6 +60,13 @@ pub fn release(view: &View, id: &Id) -> Option<Commit> {
         settle: None,
         show: !handed_on,
     })
+}
+
+/// The same for one that entered and has not started anything: with it goes its rest.
+pub fn give_up(view: &View, id: &Id) -> Option<Commit> {
+    let mut commit = release(view, id)?;
+    commit.ledger.iter_mut().for_each(|ledger| rest::forget(ledger, id));
+    Some(commit)
 }
 
 /// A waiter leaves the queue. It may be the one that was woken, so it passes the wake on.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::policy::{Keep, Rate};
 use super::queue::Ahead;
 use super::room::{Obstacle, obstacle};
+use super::watched::present;
 use super::{Commit, Holder, Listed, StopReason, Ticket, View, Watched, enter, stops};
 use crate::mutant::{self, Mutant};
 use crate::time::{Tick, Wall};
@@ -58,6 +59,8 @@ pub enum Why {
     Kept(Keep),
     /// As many have been let in as this rate allows; the next is due then, on the store's clock.
     Rated { rate: Rate, at: Wall },
+    /// Who held the lock is gone, and has it kept until then, on the store's clock.
+    Resting { at: Wall },
     /// So many wait already.
     Full(usize),
 }
@@ -101,15 +104,22 @@ fn queue(view: &View, me: &Me, mine: &Listed, watched: &Watched, now: Tick) -> D
     let lapses_at = |holder: &Holder| watched.lapses_at(view, &holder.id, judged_by(holder, me), now);
     let (living, lapsed): (Vec<&Holder>, Vec<&Holder>) =
         view.ledger.holders.iter().partition(|holder| lapses_at(holder).is_none_or(|at| at > now));
-    let (ahead, gone) = Ahead::look(view, mine, &living, watched, now);
+    let rests = watched.rests(view, now);
+    // Those that rest keep their room as those that live do.
+    let present = present(&living, &rests);
+    let (ahead, gone) = Ahead::look(view, mine, &present, watched, now);
     let due = watched.due_at(view, &me.ticket).filter(|(at, _)| *at > now);
-    if let Some(obstacle) = obstacle(&living, &me.ticket) {
-        let asks = ahead.is_empty() && due.is_none();
+    let on_store = |at: Tick| Wall(watched.store_now(view, now).0.saturating_add(now.until(at).as_millis() as u64));
+    if let Some(obstacle) = obstacle(&present, &me.ticket) {
+        // Who keeps its room for a time is not asked to leave before that is over: it would be of no use.
+        let asks = ahead.is_empty() && due.is_none() && rests.is_empty();
         if let Some(commit) = asks.then(|| stops::preempt(view, me, &living)).flatten() {
             return Decision::AskToStop(commit);
         }
-        let lapses = living.iter().filter_map(|holder| lapses_at(holder));
+        let over = rests.iter().map(|(until, _)| *until).min();
+        let lapses = living.iter().filter_map(|holder| lapses_at(holder)).chain(over.filter(|_| ahead.is_empty()));
         let why = match obstacle {
+            _ if fits(&living, &me.ticket) => Why::Resting { at: on_store(over.unwrap_or(now)) },
             Obstacle::Holders => Why::Held,
             Obstacle::Kept(keep) => Why::Kept(keep),
         };
@@ -118,13 +128,16 @@ fn queue(view: &View, me: &Me, mine: &Listed, watched: &Watched, now: Tick) -> D
     if let Some((at, rate)) = due {
         // One alone looks when it is due: those behind it have time until their beat.
         let until = if ahead.is_empty() { at } else { Tick::NEVER };
-        let due = watched.store_now(view, now).0.saturating_add(now.until(at).as_millis() as u64);
-        return Decision::Wait { until, why: Why::Rated { rate, at: Wall(due) } };
+        return Decision::Wait { until, why: Why::Rated { rate, at: on_store(at) } };
     }
     match ahead.wait_for(view, watched, now) {
         Some(not_yet) if !mutant::on(Mutant::Barge) => not_yet,
         _ => Decision::Enter(enter::enter(view, me, mine, &lapsed, &gone, watched.store_now(view, now))),
     }
+}
+
+fn fits(holders: &[&Holder], ticket: &Ticket) -> bool {
+    obstacle(holders, ticket).is_none()
 }
 
 /// The ttl by which a holder is judged: its own, whatever the observer's is.

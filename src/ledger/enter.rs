@@ -3,7 +3,7 @@
 use super::commit::{Commit, Guard};
 use super::room::next_to_enter;
 use super::stops::forget_done;
-use super::{Holder, Id, Life, Listed, Me, Memory, View, fence, rate};
+use super::{Holder, Id, Life, Listed, Me, Memory, View, fence, rate, rest};
 use crate::mutant::{self, Mutant};
 use crate::time::Wall;
 
@@ -17,7 +17,7 @@ pub(super) fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gon
     ledger.fence = fence;
     ledger.holders.retain(|holder| lapsed.iter().all(|dead| dead.id != holder.id));
     ledger.rated = rate::count(&ledger, ticket, now);
-    ledger.holders.push(Holder {
+    let entered = Holder {
         id: ticket.id.clone(),
         mode: ticket.mode,
         slots: ticket.slots,
@@ -28,7 +28,9 @@ pub(super) fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gon
         who: ticket.who.clone(),
         group: ticket.policy.group.clone(),
         keep: ticket.policy.keep,
-    });
+    };
+    ledger.rests = rest::count(&ledger, ticket, &entered, now);
+    ledger.holders.push(entered);
     let dead = lapsed.iter().map(|holder| &holder.id).chain(gone.iter().map(|listed| &listed.ticket.id));
     forget_done(&mut ledger, view, &dead.clone().cloned().collect::<Vec<_>>());
     let judged = dead.clone().filter(|_| !mutant::on(Mutant::BlindSweep)).map(|id| judged(view, id));

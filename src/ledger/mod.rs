@@ -14,6 +14,7 @@ pub mod fence;
 pub mod policy;
 mod queue;
 mod rate;
+pub mod rest;
 pub mod room;
 mod stops;
 pub mod straight;
@@ -29,6 +30,7 @@ use sha2::{Digest, Sha256};
 use crate::time::Wall;
 
 use policy::{Keep, Rated};
+use rest::Rest;
 
 pub use commit::{Commit, Guard};
 pub use cycle::Cycle;
@@ -216,6 +218,9 @@ pub struct Ledger {
     /// What a rate counts, while one is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rated: Option<Rated>,
+    /// Who keeps its room for a time, gone or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rests: Vec<Rest>,
 }
 
 impl Ledger {
@@ -230,6 +235,7 @@ impl Ledger {
             holders: Vec::new(),
             stops: Vec::new(),
             rated: None,
+            rests: Vec::new(),
         }
     }
 

@@ -46,6 +46,9 @@ pub struct Policy {
     pub keep: Option<Keep>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// How long the lock is kept from its entry at the least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_hold_ms: Option<u64>,
 }
 
 /// Whom a newer claim of the same group replaces.
@@ -94,6 +97,7 @@ impl Policy {
             && (self.supersede.is_none() || self.group.is_some())
             && self.keep.is_none_or(|keep| keep.slots >= 1)
             && self.rate.is_none_or(|rate| rate.honest())
+            && self.min_hold_ms.is_none_or(|ms| ms >= 1 && Duration::from_millis(ms) <= LONGEST_RATE)
     }
 }
 

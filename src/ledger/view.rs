@@ -66,9 +66,10 @@ impl View {
     /// somebody else's turn, all that a store lists matter.
     pub fn enough(&self, id: Option<&Id>) -> usize {
         let Some(id) = id else { return LISTED };
-        let Ledger { holders, stops, rated, .. } = &self.ledger;
+        let Ledger { holders, stops, rated, rests, .. } = &self.ledger;
         let plain = stops.is_empty()
             && rated.is_none()
+            && rests.is_empty()
             && holders.iter().all(|holder| holder.keep.is_none())
             && self.tickets.iter().all(|listed| listed.ticket.policy.is_none() && listed.ticket.chain.is_empty());
         let first = self.waiters().find(|listed| listed.life != Life::Dead);

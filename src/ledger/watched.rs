@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::policy::Rate;
+use super::rest::Rest;
 use super::room::obstacle;
 use super::{Holder, Id, Life, Memory, Ticket, View, rate};
 use crate::mutant::{self, Mutant};
@@ -25,6 +26,8 @@ pub struct Watched {
     shown: Option<(Wall, Tick)>,
     /// The last grant that a rate counts, and when I first saw it.
     granted: Option<(Wall, Tick)>,
+    /// When I first saw each rest.
+    rests: BTreeMap<Id, Tick>,
 }
 
 /// A claim as it was first seen in this state. `count` is `None` for a holder without a ticket.
@@ -70,6 +73,8 @@ impl Watched {
         self.shown = self.shown.filter(|(wall, _)| *wall == view.now).or(Some((view.now, now)));
         let last = view.ledger.rated.as_ref().and_then(|rated| rated.granted.last().copied());
         self.granted = last.map(|last| self.granted.filter(|(known, _)| *known == last).unwrap_or((last, now)));
+        let resting = view.ledger.rests.iter().map(|rest| &rest.holder.id);
+        self.rests = resting.map(|id| (id.clone(), self.rests.get(id).copied().unwrap_or(now))).collect();
         self.look_for_room(view, me, now);
     }
 
@@ -90,7 +95,9 @@ impl Watched {
 
     /// A new version starts the vacancy anew: somebody acted, so nobody is to be passed yet.
     fn look_for_room(&mut self, view: &View, me: &Ticket, now: Tick) {
-        let living: Vec<&Holder> = view.ledger.holders.iter().filter(|holder| !self.lapsed(view, holder, now)).collect();
+        let holders = view.ledger.holders.iter().filter(|holder| !self.lapsed(view, holder, now));
+        let rests = self.rests(view, now);
+        let living = present(&holders.collect::<Vec<_>>(), &rests);
         let is_due = self.due_at(view, me).is_none_or(|(at, _)| at <= now);
         self.room = match (obstacle(&living, me).is_none() && is_due, self.room) {
             (false, _) => None,
@@ -112,6 +119,17 @@ impl Watched {
         let (_, shown) = self.shown?;
         let longest = self.granted.map_or(Tick::NEVER, |(_, seen)| seen + rate.per());
         Some(((shown + due.since(view.now)).min(longest), rate))
+    }
+
+    /// Who keeps its room for a time yet, gone or not, and until when. The store's clock counts, but for nobody longer than its
+    /// rest since I saw it: that clock may have been set back.
+    pub fn rests<'a>(&self, view: &'a View, now: Tick) -> Vec<(Tick, &'a Holder)> {
+        let until = |rest: &Rest| {
+            let due = self.shown.map_or(now, |(_, shown)| shown + rest.until().since(view.now));
+            due.min(self.rests.get(&rest.holder.id).map_or(Tick::NEVER, |seen| *seen + rest.span()))
+        };
+        let rests = view.ledger.rests.iter().filter(|_| !mutant::on(Mutant::NoRest));
+        rests.map(|rest| (until(rest), &rest.holder)).filter(|(until, _)| *until > now).collect()
     }
 
     /// Since when there has been room for me at this version.
@@ -197,6 +215,13 @@ impl Watched {
         }
         watched
     }
+}
+
+/// Those that live, and those that are gone and rest.
+pub(super) fn present<'a>(living: &[&'a Holder], rests: &[(Tick, &'a Holder)]) -> Vec<&'a Holder> {
+    let lives = |rest: &Holder| living.iter().any(|holder| holder.id == rest.id);
+    let gone = rests.iter().map(|(_, holder)| *holder).filter(|holder| !lives(holder));
+    living.iter().copied().chain(gone).collect()
 }
 
 fn clock_step() -> Duration {

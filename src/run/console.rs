@@ -259,6 +259,9 @@ fn obstacle(why: &Why, standing: &Standing, now: Wall) -> String {
         Why::Rated { rate, at } => {
             format!("the rate is {} in {}; the next is due in {}", rate.grants, span(rate.per()), span(at.since(now)))
         }
+        Why::Resting { at } => {
+            format!("its last holder keeps it for {} more (--min-hold)", span(at.since(now).max(Duration::from_millis(1))))
+        }
         Why::Full(waiting) => format!("{waiting} wait already (--max-waiters), {}", held_by(holders, now)),
         Why::Held | Why::Queued | Why::Unsure => held_by(holders, now),
     }

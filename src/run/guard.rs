@@ -113,6 +113,11 @@ impl Guard {
         matches!(self.state, State::Running { .. } | State::Lingering)
     }
 
+    /// Whether the lock is being given back.
+    pub fn is_releasing(&self) -> bool {
+        self.state == State::Releasing
+    }
+
     /// Whether it waits for its turn, and nothing has happened.
     pub fn is_in_queue(&self) -> bool {
         self.state == State::Waiting

@@ -125,6 +125,11 @@ impl Heartbeat {
         self.bell.as_fd()
     }
 
+    /// For whoever else has something for the one who hears it.
+    pub fn ringer(&self) -> Bell {
+        self.bell.clone()
+    }
+
     /// Whether it still turns on the caller's thread, and so does not beat while the caller does other things.
     pub fn is_here(&self) -> bool {
         matches!(self.place, Place::Here(_)) && !self.over

@@ -5,14 +5,17 @@
 //! heartbeat.
 
 pub mod console;
+mod door;
 pub mod guard;
+pub mod handle;
 mod heartbeat;
+mod keeping;
 mod ladder;
 mod marking;
 pub mod orders;
 mod signalled;
+pub mod work;
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -21,7 +24,7 @@ use anyhow::anyhow;
 use nix::sys::signal::Signal;
 
 use crate::exit::Exit;
-use crate::job::{self, Command, Deadline, SpawnError, Verdict, Worker};
+use crate::job::{self, Behind, Deadline, Side, Signals, SpawnError, Verdict, Worker};
 use crate::ledger::{Ticket, Watched};
 use crate::mark::{self, Mark};
 use crate::name::Name;
@@ -33,7 +36,9 @@ use crate::timing::Timing;
 use console::Console;
 use guard::Guard;
 use heartbeat::Heartbeat;
+use keeping::Desk;
 use orders::{Event, IfUnavailable, Order, Stragglers};
+use work::Work;
 
 /// How long one attempt to end the job's tree may take before the survivors are named.
 const KILL_WITHIN: Duration = Duration::from_secs(2);
@@ -61,25 +66,33 @@ pub struct Plan {
     pub mark: Option<Mark>,
     pub stragglers: Stragglers,
     pub if_unavailable: IfUnavailable,
-    pub program: OsString,
-    pub args: Vec<OsString>,
-    pub isolate: bool,
-    /// What the job's environment says of the run; fence and session are known once it holds the lock.
-    pub env: Vec<(OsString, Option<OsString>)>,
-    /// `VAULTLOCK_HELD` as this run found it, and what it adds for each lock, up to where the session follows.
-    pub chain: String,
-    pub levels: Vec<String>,
+    pub work: Work,
 }
 
 /// Runs the job under the lock and exits as it did. Returns only if it could not even begin.
 ///
 /// # Errors
 /// The store refuses before anything was started, or the process can't be split.
-pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Vec<Notes>, console: Console) -> anyhow::Result<Exit> {
+pub fn run(plan: Plan, store: Box<dyn Store>, notes: Vec<Notes>, console: Console) -> anyhow::Result<Exit> {
+    let signals = job::hold_signals();
+    let Work::Keep(keep) = &plan.work else { return go(plan, store, notes, console, signals, None) };
+    match job::step_behind(&signals)? {
+        Side::Front(front) => Ok(keeping::stay_in_front(front, keep)),
+        Side::Behind(behind) => go(plan, store, notes, console, signals, Some(behind)),
+    }
+}
+
+fn go(
+    plan: Plan,
+    mut store: Box<dyn Store>,
+    notes: Vec<Notes>,
+    console: Console,
+    signals: Signals,
+    behind: Option<Behind>,
+) -> anyhow::Result<Exit> {
     let kind = store.kind();
     // A mark that is higher than the lock's fences makes the next one jump above it.
     let above = plan.mark.as_ref().map_or(Ok(0), Mark::read)?;
-    let signals = job::hold_signals();
     store.prepare(&plan.locks[0], &plan.tickets[0])?;
     let mut heartbeat = Heartbeat::new(begin(&plan, store, notes, above)?, plan.timing.request)?;
     let guard = Guard::new(plan.timing, plan.stragglers, plan.if_unavailable, plan.conflict).within(plan.max_run);
@@ -89,7 +102,7 @@ pub fn run(plan: Plan, mut store: Box<dyn Store>, notes: Vec<Notes>, console: Co
     }
     // Before the fork: sentry and worker share what the claims' lives hang on.
     heartbeat.prepare()?;
-    let worker = job::split(signals, kind.clock, plan.timing, plan.stop_signal)?;
+    let worker = job::split(signals, kind.clock, plan.timing, plan.stop_signal, behind)?;
     heartbeat.begin(worker.deadline());
     Loop::new(plan, kind.clock, worker, heartbeat, guard, console).go()
 }
@@ -133,13 +146,15 @@ struct Loop {
     /// One for each lock. Not always those it began with: a waiter whose ticket vanished queues again under another.
     sessions: Vec<String>,
     started: Option<Tick>,
+    /// A keeper's.
+    desk: Desk,
 }
 
 impl Loop {
     fn new(plan: Plan, clock: Clock, worker: Worker, heartbeat: Heartbeat, guard: Guard, console: Console) -> Loop {
         let deadline = worker.deadline();
-        let (keep_open, sessions, started) = (Vec::new(), Vec::new(), None);
-        Loop { plan, clock, worker, deadline, heartbeat, guard, console, keep_open, sessions, started }
+        let (keep_open, sessions, started, desk) = (Vec::new(), Vec::new(), None, Desk::default());
+        Loop { plan, clock, worker, deadline, heartbeat, guard, console, keep_open, sessions, started, desk }
     }
 
     fn go(mut self) -> ! {
@@ -161,9 +176,13 @@ impl Loop {
             }
             return match upward.turn {
                 Turn::News(news) => Event::News(news),
-                Turn::End(ending) => Event::Ended(ending),
+                Turn::End(ending) => {
+                    self.desk.note(&ending);
+                    Event::Ended(ending)
+                }
             };
         }
+        self.answer_the_door();
         if self.guard.is_in_queue() && self.console.redraw_at() == Tick::NEVER && self.heartbeat.rest().is_some() {
             return self.wait_in_queue();
         }
@@ -178,6 +197,7 @@ impl Loop {
         let redraw = Clock::Monotonic.now().until(self.console.redraw_at());
         let until = self.guard.wake_at().min(self.clock.now() + redraw).min(self.brief_until());
         match self.worker.next(self.heartbeat.bell(), until) {
+            Ok(Some(event)) if self.is_unwatched(event) => Event::Blind,
             Ok(Some(event)) => Event::Job(event),
             Ok(None) => {
                 self.console.redraw();
@@ -255,7 +275,10 @@ impl Loop {
                 self.heartbeat.give(SessionOrder::Leave);
             }
             Order::Say(saying) => self.console.say(saying),
-            Order::Finish(verdict) => return Done::Finished(verdict),
+            Order::Finish(verdict) => {
+                self.desk.close(verdict);
+                return Done::Finished(verdict);
+            }
         }
         Done::Nothing
     }
@@ -279,40 +302,14 @@ impl Loop {
     }
 
     fn start(&mut self, fences: &[u64]) -> Result<(), Exit> {
-        let mut env = self.plan.env.clone();
-        env.extend(self.told(fences));
-        let command = Command {
-            program: self.plan.program.clone(),
-            args: self.plan.args.clone(),
-            env,
-            inherit: self.keep_open.clone(),
-            isolate: self.plan.isolate,
-        };
+        let Work::Run(job) = &self.plan.work else { return self.keep() };
+        let command = job.command(fences, &self.sessions, &self.keep_open);
         self.started = Some(self.clock.now());
         self.worker.spawn(&command).map_err(|error| {
             let exit = exit_of(&error);
             self.console.error(&format!("{:#}", anyhow::Error::new(error)));
             exit
         })
-    }
-
-    /// What the job's environment says of what it holds. Without the locks there is no fence and no session, and no
-    /// enclosing run to speak of.
-    fn told(&self, fences: &[u64]) -> Vec<(OsString, Option<OsString>)> {
-        let several = fences.len() > 1;
-        let all = |fences: &[u64]| fences.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
-        let mut told = vec![
-            ("VAULTLOCK_FENCE".into(), fences.first().map(|fence| fence.to_string().into())),
-            ("VAULTLOCK_FENCES".into(), several.then(|| all(fences).into())),
-            ("VAULTLOCK_SESSION".into(), self.sessions.first().filter(|_| !fences.is_empty()).map(Into::into)),
-        ];
-        if !fences.is_empty() {
-            let levels = self.plan.levels.iter().zip(&self.sessions).map(|(level, session)| format!("{level}{session}"));
-            let chain = Some(self.plan.chain.clone()).filter(|chain| !chain.is_empty());
-            let held = chain.into_iter().chain(levels).collect::<Vec<_>>().join(" ");
-            told.push(("VAULTLOCK_HELD".into(), Some(held.into())));
-        }
-        told
     }
 }
 

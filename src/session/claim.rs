@@ -309,10 +309,10 @@ impl Claim {
         }
     }
 
-    /// A grant that a rate counts is dated by the store's clock. In ten minutes mine may be six seconds off it.
+    /// Grants that are counted or rest are dated by the store's clock. In ten minutes mine may be six seconds off it.
     fn is_out_of_date(&self, now: Tick) -> bool {
-        let in_force = self.view.as_ref().is_some_and(|view| view.ledger.rated.is_some());
-        (in_force || self.ticket.policy.rate.is_some()) && now.0 > (self.viewed + LONGEST_RECKONING).0
+        let plain = |view: &View| view.ledger.rated.is_none() && view.ledger.rests.is_empty() && self.ticket.policy.is_none();
+        !self.view.as_ref().is_some_and(plain) && now.0 > (self.viewed + LONGEST_RECKONING).0
     }
 
     /// My ticket is gone from under me while I waited: start again at the tail, under an id nobody has dropped.

@@ -49,7 +49,7 @@ impl Claim {
     /// was lost. It gives the holding back and queues again.
     pub(super) fn carry_over(&mut self, adopt: Commit) {
         let carries = self.granted || mutant::on(Mutant::AdoptUnheard);
-        let release = self.view.as_ref().and_then(|view| commit::release(view, &self.ticket.id));
+        let release = self.view.as_ref().and_then(|view| commit::give_up(view, &self.ticket.id));
         self.phase = Phase::Committing(release.filter(|_| !carries).unwrap_or(adopt));
     }
 
@@ -97,7 +97,7 @@ impl Claim {
             }
             // Asked to end before the job began, it holds the lock all the same: first give that back.
             Loss::Stopped(StopReason::Preempted) => {
-                match self.view.as_ref().and_then(|view| commit::release(view, &self.ticket.id)) {
+                match self.view.as_ref().and_then(|view| commit::give_up(view, &self.ticket.id)) {
                     Some(release) => self.phase = Phase::Committing(release),
                     None => self.rejoin(),
                 }

@@ -14,7 +14,8 @@ impl Claim {
             Some(_) if look => Step::Ask(Request::View),
             Some(view) => {
                 let id = &self.ticket.id;
-                let commit = commit::release(view, id).unwrap_or_else(|| commit::withdraw(view, id));
+                let release = if self.granted { commit::release } else { commit::give_up };
+                let commit = release(view, id).unwrap_or_else(|| commit::withdraw(view, id));
                 Step::Ask(Request::Commit(Box::new(commit)))
             }
         }

@@ -1,31 +1,25 @@
-//! The only list of engines: from a store's URL to the store.
+//! From what names a store, a URL or a path, to the store.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use url::Url;
 
-use super::etcd::{self, Etcd};
+use super::engines::{self, max_ttl_of};
 use super::file::{FileStore, address, default_dir};
-use super::postgres::{self, Postgres, Surroundings};
-use super::redis::{Address, Redis};
-use super::{Store, Terms};
+use super::{Server, Store, Terms};
 use crate::time::Clock;
-use crate::timing::{DEFAULT_TTL, LONGEST_TTL, SHORTEST_TTL};
-
-/// Engines that the product promises and this version does not have yet.
-const LATER: [&str; 3] = ["zk", "zookeeper", "redis+sentinel"];
+use crate::timing::DEFAULT_TTL;
 
 /// Where a store is, read and checked, but not touched.
 #[derive(Clone, Debug)]
 pub struct Location {
     engine: Engine,
     max_ttl: Duration,
-    password_in_url: bool,
     /// A file store's path without links, once somebody asked.
     real: OnceCell<PathBuf>,
 }
@@ -37,15 +31,13 @@ enum Engine {
         dir: PathBuf,
         default: bool,
     },
-    Redis(Address),
-    Postgres(Box<postgres::Address>),
-    Etcd(etcd::Address),
+    Server(Rc<dyn Server>),
 }
 
 /// Why a text is not a store's URL. It never quotes a password.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{0}")]
-pub struct BadUrl(String);
+pub struct BadUrl(pub(super) String);
 
 impl Location {
     /// The store named by a URL or a path.
@@ -58,40 +50,15 @@ impl Location {
         }
         if !text.contains("://") {
             let dir = address::from_path(Path::new(text)).map_err(BadUrl)?;
-            return Ok(Location::new(Engine::File { dir, default: false }, DEFAULT_TTL, false));
+            return Ok(Location::new(Engine::File { dir, default: false }, DEFAULT_TTL));
         }
-        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return Location::of_postgres(text, &Surroundings::here());
+        let (scheme, _) = text.split_once("://").unwrap_or_default();
+        if scheme.eq_ignore_ascii_case("file") {
+            let (url, max_ttl) = max_ttl_of(text)?;
+            return Ok(Location::new(Engine::File { dir: address::from_url(&url).map_err(BadUrl)?, default: false }, max_ttl));
         }
-        if etcd::Address::is_meant(text) {
-            return from_etcd_url(text);
-        }
-        let url = Url::parse(text).map_err(|error| bad(format!("the store's URL can't be read: {error}")))?;
-        let password_in_url = url.password().is_some() || url.query_pairs().any(|(key, _)| key == "pass");
-        let (url, max_ttl) = take_max_ttl(url)?;
-        let engine = match url.scheme() {
-            "file" => Engine::File { dir: address::from_url(&url).map_err(BadUrl)?, default: false },
-            "redis" | "rediss" | "redis+unix" => {
-                let address = Address::parse(&url).map_err(BadUrl)?;
-                Engine::Redis(address.or_password(std::env::var("REDISCLI_AUTH").ok()))
-            }
-            "redis+cluster" => return Err(later("redis+cluster")),
-            scheme if LATER.contains(&scheme) => return Err(later(scheme)),
-            scheme => {
-                return Err(bad(format!(
-                    "there is no engine {scheme}://: use file:///dir, redis://, rediss://, redis+unix://, postgres://, etcd:// or etcds://"
-                )));
-            }
-        };
-        Ok(Location::new(engine, max_ttl, password_in_url))
-    }
-
-    /// Its URL names several hosts and leaves out what libpq's users set around it, so no other reads it.
-    fn of_postgres(text: &str, around: &Surroundings) -> Result<Location, BadUrl> {
-        let address = postgres::Address::parse(text, around).map_err(BadUrl)?;
-        let max_ttl = address.max_ttl().map_or(Ok(DEFAULT_TTL), max_ttl_in_range)?;
-        let password_in_url = address.password_in_url();
-        Ok(Location::new(Engine::Postgres(Box::new(address)), max_ttl, password_in_url))
+        let (server, max_ttl) = engines::read(&scheme.to_ascii_lowercase(), text)?;
+        Ok(Location::new(Engine::Server(server), max_ttl))
     }
 
     /// The file store where nothing was said.
@@ -100,26 +67,24 @@ impl Location {
     /// This user has no home for it.
     pub fn default_store() -> Result<Location, super::Error> {
         let engine = Engine::File { dir: default_dir()?, default: true };
-        Ok(Location::new(engine, DEFAULT_TTL, false))
+        Ok(Location::new(engine, DEFAULT_TTL))
     }
 
-    fn new(engine: Engine, max_ttl: Duration, password_in_url: bool) -> Location {
-        Location { engine, max_ttl, password_in_url, real: OnceCell::new() }
+    fn new(engine: Engine, max_ttl: Duration) -> Location {
+        Location { engine, max_ttl, real: OnceCell::new() }
     }
 
     /// The store, not yet connected. `request` is how long one request may take.
     pub fn open(&self, request: Duration) -> Box<dyn Store> {
         match &self.engine {
             Engine::File { dir, .. } => Box::new(FileStore::new(dir, self.max_ttl).known_as(self.real.get())),
-            Engine::Redis(address) => Box::new(Redis::open(address.clone(), &Terms { request, max_ttl: self.max_ttl })),
-            Engine::Postgres(address) => Box::new(Postgres::open((**address).clone(), &Terms { request, max_ttl: self.max_ttl })),
-            Engine::Etcd(address) => Box::new(Etcd::open(address.clone(), &Terms { request, max_ttl: self.max_ttl })),
+            Engine::Server(server) => server.open(&Terms { request, max_ttl: self.max_ttl }),
         }
     }
 
     /// Whether the URL itself holds a password: whoever reads it on a command line knows it.
     pub fn password_in_url(&self) -> bool {
-        self.password_in_url
+        matches!(&self.engine, Engine::Server(server) if server.password_in_url())
     }
 
     /// The longest ttl anyone may ask for here.
@@ -131,7 +96,7 @@ impl Location {
     pub fn clock(&self) -> Clock {
         match self.engine {
             Engine::File { .. } => Clock::Monotonic,
-            Engine::Redis(_) | Engine::Postgres(_) | Engine::Etcd(_) => Clock::Boottime,
+            Engine::Server(_) => Clock::Boottime,
         }
     }
 
@@ -139,17 +104,15 @@ impl Location {
     pub fn display(&self) -> String {
         match &self.engine {
             Engine::File { dir, .. } => format!("the file store {}", dir.display()),
-            Engine::Redis(address) => address.display(),
-            Engine::Postgres(address) => address.display(),
-            Engine::Etcd(address) => address.display(),
+            Engine::Server(server) => server.display(),
         }
     }
 
     /// What whoever waits for a store that may have forgotten should know of one that was never used before.
     pub fn first_use(&self) -> &'static str {
-        match self.engine {
-            Engine::Etcd(_) => "a cluster's very first use takes this long, and no other",
-            _ => "for a server that was never used before, fresh=true in the store's URL skips this once",
+        match &self.engine {
+            Engine::File { .. } => "",
+            Engine::Server(server) => server.first_use(),
         }
     }
 
@@ -157,9 +120,7 @@ impl Location {
     pub fn fingerprint(&self) -> String {
         let identity = match &self.engine {
             Engine::File { dir, .. } => format!("file {}", self.real.get_or_init(|| address::resolved(dir)).display()),
-            Engine::Redis(address) => address.identity(),
-            Engine::Postgres(address) => address.identity(),
-            Engine::Etcd(address) => address.identity(),
+            Engine::Server(server) => server.identity(),
         };
         Sha256::digest(identity.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -174,9 +135,7 @@ impl Location {
         match &self.engine {
             Engine::File { dir, default: false } => Some(dir.join("notes")),
             Engine::File { default: true, .. } => state().map(|state| state.join("notes/local")),
-            Engine::Redis(_) | Engine::Postgres(_) | Engine::Etcd(_) => {
-                state().map(|state| state.join("notes").join(self.fingerprint()))
-            }
+            Engine::Server(_) => state().map(|state| state.join("notes").join(self.fingerprint())),
         }
     }
 
@@ -184,9 +143,7 @@ impl Location {
     pub fn for_job(&self) -> String {
         let mut url = match &self.engine {
             Engine::File { dir, .. } => address::url_of(dir),
-            Engine::Redis(address) => address.without_secrets(),
-            Engine::Postgres(address) => address.without_secrets(),
-            Engine::Etcd(address) => address.without_secrets(),
+            Engine::Server(server) => server.without_secrets(),
         };
         if self.max_ttl != DEFAULT_TTL {
             url.push(if url.contains('?') { '&' } else { '?' });
@@ -199,56 +156,9 @@ impl Location {
     pub fn has_secret(&self) -> bool {
         match &self.engine {
             Engine::File { .. } => false,
-            Engine::Redis(address) => address.has_secret(),
-            Engine::Postgres(address) => address.has_secret(),
-            Engine::Etcd(address) => address.has_secret(),
+            Engine::Server(server) => server.has_secret(),
         }
     }
-}
-
-/// `url` knows one host; here its query alone is for it.
-fn from_etcd_url(text: &str) -> Result<Location, BadUrl> {
-    let (head, query) = text.split_once('?').unwrap_or((text, ""));
-    let url = Url::parse(&format!("etcd://members/?{query}")).map_err(|_| bad("the store's URL can't be read"))?;
-    let (url, max_ttl) = take_max_ttl(url)?;
-    let query: Vec<(String, String)> = url.query_pairs().map(|(key, value)| (key.into(), value.into())).collect();
-    let address = etcd::Address::parse(head, &query).map_err(BadUrl)?;
-    let password_in_url = address.password_in_url();
-    let (user, password) = (std::env::var("ETCDCTL_USER").ok(), std::env::var("ETCDCTL_PASSWORD").ok());
-    Ok(Location::new(Engine::Etcd(address.or_login(user, password)), max_ttl, password_in_url))
-}
-
-fn take_max_ttl(mut url: Url) -> Result<(Url, Duration), BadUrl> {
-    let mut max_ttl = None;
-    let mut rest = Vec::new();
-    for (key, value) in url.query_pairs() {
-        if key == "max_ttl" {
-            max_ttl = Some(max_ttl_in_range(&value)?);
-        } else {
-            rest.push((key.into_owned(), value.into_owned()));
-        }
-    }
-    url.set_query(None);
-    if !rest.is_empty() {
-        url.query_pairs_mut().extend_pairs(rest);
-    }
-    Ok((url, max_ttl.unwrap_or(DEFAULT_TTL)))
-}
-
-fn max_ttl_in_range(text: &str) -> Result<Duration, BadUrl> {
-    let max_ttl = crate::duration::parse(text).map_err(|error| bad(format!("max_ttl in the store's URL: {error}")))?;
-    if (SHORTEST_TTL..=LONGEST_TTL).contains(&max_ttl) {
-        return Ok(max_ttl);
-    }
-    let (shortest, longest) = (humantime::format_duration(SHORTEST_TTL), humantime::format_duration(LONGEST_TTL));
-    Err(bad(format!("max_ttl in the store's URL must be from {shortest} to {longest}")))
-}
-
-fn later(scheme: &str) -> BadUrl {
-    bad(format!(
-        "the engine {scheme}:// is not in this version yet: use file:///dir, redis://, rediss://, redis+unix://, postgres://, etcd:// or \
-         etcds://"
-    ))
 }
 
 fn bad(text: impl Into<String>) -> BadUrl {
@@ -286,6 +196,7 @@ mod tests {
             ("redis+cluster://a,b", "not in this version"),
             ("gopher://hole", "no engine gopher"),
             ("redis://:secret@h:99999", "port"),
+            ("redis://:secret@Böse:1", "not ASCII"),
         ] {
             let complaint = Location::parse(wrong).unwrap_err().to_string();
             assert!(complaint.contains(part) && !complaint.contains("secret"), "{wrong}: {complaint}");

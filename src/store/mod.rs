@@ -1,18 +1,27 @@
 //! Where locks are kept: verbs without lock semantics, one engine a file or folder.
 
+mod engines;
+#[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod file;
 mod finding;
 pub mod locate;
 pub mod memory;
+#[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
 pub mod redis;
+mod server;
+#[cfg(feature = "server")]
+// No engine uses all of it.
+#[cfg_attr(not(all(feature = "redis", feature = "postgres", feature = "etcd")), allow(dead_code, unused_imports))]
 mod wire;
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;
 
 pub use finding::{Finding, Promise};
+pub use server::Server;
 use thiserror::Error;
 
 use crate::ledger::{Commit, Id, Straight, Ticket, View};

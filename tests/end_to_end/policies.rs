@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::vault::{Running, Vault, stays, wait_for};
+use nix::sys::signal::Signal::SIGKILL;
+
+use crate::vault::{Running, Vault, is_alive, send_all, stays, wait_for};
 
 /// Under the lock x: says in `log` when it is in, and stays until it is let go by its own name.
 fn stay(vault: &Vault, options: &[&str], name: &str) -> Running {
@@ -220,4 +222,31 @@ fn a_rate_is_kept_whoever_comes() {
     vault.run(&["--rate", "2/3s"], "x", &["true"]).was_silent(0);
     let third = start.elapsed();
     assert!((Duration::from_secs(3)..Duration::from_secs(5)).contains(&third), "{third:?}");
+}
+
+#[test]
+fn a_lock_is_kept_for_its_time_although_everything_is_killed() {
+    let vault = Vault::new();
+    let started = Instant::now();
+    let holder = vault.spawn(&["--min-hold", "1.5s"], "x", &["sh", "-c", "echo > $F/in; exec sleep 1000"]);
+    vault.told_any("in");
+    let job = holder.job();
+    send_all(&[holder.sentry(), holder.worker(), job], SIGKILL);
+    wait_for("the job's end", || !is_alive(job));
+    let busy = vault.run(&["-n"], "x", &["true"]);
+    busy.said_one_line(75, &["x is busy: its last holder keeps it for", "more (--min-hold)"]);
+    let next = vault.run(&["-v"], "x", &["true"]);
+    assert!(next.code == 0 && next.err.contains("its last holder keeps it for"), "{next:?}");
+    let took = started.elapsed();
+    assert!((Duration::from_millis(1_450)..Duration::from_secs(6)).contains(&took), "{took:?}");
+    vault.run(&["-n"], "x", &["true"]).was_silent(0);
+}
+
+#[test]
+fn an_acquired_lock_is_kept_as_long_after_its_release() {
+    let vault = Vault::new();
+    let me = std::process::id().to_string();
+    let acquired = vault.say(&["acquire", "x", "--min-hold", "20s", "--while-pid", &me]);
+    vault.say(&["release", acquired.out.trim_end()]).was_silent(0);
+    vault.run(&["-n"], "x", &["true"]).said_one_line(75, &["keeps it for 1"]);
 }

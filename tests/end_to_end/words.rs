@@ -13,21 +13,11 @@ fn refused(words: &[&str], complaint: &str) {
 
 #[test]
 fn what_comes_in_a_later_version_is_refused_by_name() {
-    for verb in ["acquire", "release", "check", "history", "reserve", "turn", "extend"] {
+    for verb in ["history", "reserve", "turn", "extend"] {
         refused(&[verb, "x"], &format!("{verb} is not in this version"));
     }
-    let valued = [
-        "--min-hold",
-        "--reservation",
-        "--keys",
-        "--key-window",
-        "--metrics-file",
-        "--on-lost",
-        "--on-wait",
-        "--health",
-        "--health-every",
-        "--while-pid",
-    ];
+    let valued =
+        ["--reservation", "--keys", "--key-window", "--metrics-file", "--on-lost", "--on-wait", "--health", "--health-every"];
     for option in valued {
         refused(&["run", option, "1", "x", "--", "true"], &format!("{option} is not in this version"));
         if option.starts_with("--") {
@@ -50,6 +40,7 @@ fn policies_that_make_no_sense_are_refused() {
         (&["--supersede", "waiting"], "--group <NAME>"),
         (&["--supersede", "all", "--group", "g"], "[possible values: waiting, running]"),
         (&["--group", ""], "a group's name has 1 to 200 bytes"),
+        (&["--min-hold", "400d"], "a lock is kept for 1year"),
         (&["--rate", "2"], "write N/DUR"),
         (&["--rate", "0/1m"], "a rate is 1 to 1000 grants"),
         (&["--rate", "2/1x"], "is not a duration"),

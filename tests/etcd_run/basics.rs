@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::log::lapse;
+use crate::scene::scene_of;
 use crate::stage::{Stage, stays, wait_for};
 use crate::support::etcd::Etcd;
 use crate::support::proxy::Proxy;
@@ -10,11 +11,9 @@ use crate::support::verdict::CANARY;
 
 pub const MOST: Duration = Duration::from_secs(3);
 
-/// A stage on a store that nobody can hold from before.
+/// With leases that outlast an election.
 pub fn scene() -> (Etcd, Stage) {
-    let server = Etcd::start();
-    let stage = Stage::on(server.settled(MOST));
-    (server, stage)
+    scene_of(MOST)
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn drive() -> ! {
     // The program has no Rust runtime, which makes its children ignore SIGPIPE.
     // SAFETY: the default action is no handler.
     unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }.unwrap();
-    let mut worker = job::split(job::hold_signals(), CLOCK, timing, Signal::SIGTERM).unwrap();
+    let mut worker = job::split(job::hold_signals(), CLOCK, timing, Signal::SIGTERM, None).unwrap();
     let (bell, _ringer) = std::io::pipe().unwrap();
     if let Some(gate) = var(GATE).map(PathBuf::from) {
         wait_at(&gate, &mut worker, bell.as_fd());

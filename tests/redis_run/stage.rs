@@ -70,8 +70,13 @@ impl Stage {
     /// vaultlock with these words, on this store by the environment.
     pub fn command(&self, words: &[&str]) -> Command {
         self.named.borrow_mut().extend(words.iter().filter(|word| word.contains("://")).map(ToString::to_string));
+        let program = if self.clock.borrow().is_empty() { BINARY } else { dynamic_vaultlock() };
+        self.wrap(program, words)
+    }
+
+    /// Any program, told of the store as vaultlock is; `$V` is the binary.
+    pub fn wrap(&self, program: &str, words: &[&str]) -> Command {
         let clock = self.clock.borrow();
-        let program = if clock.is_empty() { BINARY } else { dynamic_vaultlock() };
         let mut command = on_store(program.as_ref(), words, &self.url);
         command.envs(clock.iter().cloned()).env(MARK, &self.mark).env("F", self.folder.path()).env("V", BINARY);
         command

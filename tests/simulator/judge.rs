@@ -18,6 +18,7 @@ pub enum Wrong {
     Order,
     Vacancy,
     Rate,
+    Rest,
     Ring,
     Break,
     Stuck,

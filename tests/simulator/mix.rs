@@ -21,6 +21,8 @@ pub struct Mix {
     pub rate: Option<Rate>,
     rated: u32,
     shy: u32,
+    /// For how long some of them have the lock kept, in milliseconds.
+    pub min_hold: Option<u64>,
 }
 
 impl Mix {
@@ -47,6 +49,8 @@ impl Mix {
             rate: rates.then(|| Rate { grants: rng.u32(1..4), per_ms: rng.u64(1_000..20_000) }),
             rated: if rng.bool() { 1000 } else { 500 },
             shy,
+            // Not from the same dice: the other worlds stay as they were.
+            min_hold: (seed % 12 == 8).then(|| Rng::with_seed(seed ^ 0x7265_7374).u64(500..15_000)),
         })
     }
 
@@ -68,5 +72,6 @@ impl Mix {
         policy.group = grouped.then(|| format!("group {}", rng.u32(0..2)));
         let whom = if rng.bool() { Supersede::Running } else { Supersede::Waiting };
         policy.supersede = (grouped && supersedes).then_some(whom);
+        policy.min_hold_ms = self.min_hold.filter(|_| ticket.id.as_str().as_bytes()[0].is_multiple_of(2));
     }
 }

@@ -92,6 +92,10 @@ impl World {
             }
             wrong.extend(self.wrong_turn(deed, &mine, &beside));
             wrong.extend(self.wrong_rate(lock, deed));
+            wrong.extend(self.wrong_rest(lock, deed, &mine.ticket));
+        } else if self.callers.iter().any(|caller| caller.is_of(author) && caller.launched == 0) {
+            // It may give back what it has started nothing with.
+            self.rests[lock].retain(|(_, holder)| holder.id != *author);
         }
         for (kind, what) in wrong {
             self.out.judge.accuse(self.out.now, kind, format!("a commit of {author:?}: {what}"));
@@ -184,6 +188,25 @@ impl World {
             }
         }
         wrong
+    }
+
+    /// Nobody is let in beside one that has the lock kept, by true time.
+    fn wrong_rest(&mut self, lock: usize, deed: &Deed, mine: &Ticket) -> Option<(Wrong, String)> {
+        let (now, scenario) = (self.out.now, &self.out.scenario);
+        let span = scenario.mix.as_ref()?.min_hold? * MS;
+        let calm = scenario.late == 0 && !scenario.wild_clocks && !self.out.judge.memory_was_lost();
+        let kept = &mut self.rests[lock];
+        kept.retain(|(since, _)| now + 100 * MS < since + span * 98 / 100);
+        let gone: Vec<&Holder> =
+            kept.iter().map(|(_, holder)| holder).filter(|holder| deed.after.holder(&holder.id).is_none()).collect();
+        let entered = deed.entered()?;
+        let beside: Vec<&Holder> = deed.beside(entered).into_iter().chain(gone.iter().copied()).collect();
+        let wrong = calm && !gone.is_empty() && !fits(&beside, mine);
+        let what = wrong.then(|| (Wrong::Rest, format!("it is let in while the lock is kept by {} gone", gone.len())));
+        if mine.policy.min_hold_ms.is_some() {
+            kept.push((now, entered.clone()));
+        }
+        what
     }
 
     /// At most so many grants in any span, by true time.

@@ -1,7 +1,7 @@
 //! One world: it draws a scenario from its seed, lets it run, puts everything right, and waits for the end.
 
 use fastrand::Rng;
-use vaultlock::ledger::Id;
+use vaultlock::ledger::{Holder, Id};
 use vaultlock::session::words::Request;
 use vaultlock::time::Wall;
 use vaultlock::timing;
@@ -26,6 +26,8 @@ pub struct World {
     end: Time,
     /// In a mixed world, when each lock was granted since somebody had a rate.
     pub grants: Vec<Vec<Time>>,
+    /// Who has each lock kept, and since when.
+    pub rests: Vec<Vec<(Time, Holder)>>,
 }
 
 /// What came of a seed.
@@ -82,8 +84,9 @@ impl World {
         }
         out.after(REPLICATE, Event::Replicate);
         let grants = vec![Vec::new(); out.scenario.locks];
+        let rests = vec![Vec::new(); out.scenario.locks];
         let operator = Operator::begin(seed, &mut out);
-        let mut world = World { out, callers: Vec::new(), server, operator, span, end, grants };
+        let mut world = World { out, callers: Vec::new(), server, operator, span, end, grants, rests };
         world.next_fault();
         world
     }

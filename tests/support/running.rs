@@ -197,3 +197,18 @@ pub fn switches(pid: i32) -> u64 {
     let number = |line: &str| line.split_whitespace().last().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0);
     texts.map(|text| text.lines().filter(|line| line.contains("ctxt_switches:")).map(number).sum::<u64>()).sum()
 }
+
+/// The sentry, worker and standby of the keeper of a process's locks; of the first it finds, where there are several.
+pub fn keeper_of(process: i32) -> Option<[i32; 3]> {
+    let wanted = process.to_string();
+    let keeps = |pid: &i32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        words.windows(2).any(|pair| pair == [b"--while-pid".as_slice(), wanted.as_bytes()])
+    };
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let sentry = pids.filter(keeps).find(|pid| comm(*pid) == "vaultlock" && !children(*pid).is_empty())?;
+    let worker = children(sentry).into_iter().find(|pid| comm(*pid) == "vaultlock-w")?;
+    let standby = children(worker).into_iter().find(|pid| comm(*pid) == "vaultlock-s")?;
+    Some([sentry, worker, standby])
+}

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use url::form_urlencoded;
 
+use super::Etcd;
 use crate::secret::Secret;
 use crate::store::wire::tls::TlsFiles;
 use crate::store::wire::words::{DEFAULT_PREFIX, bracketed, decoded, prefix};
+use crate::store::{Server, Store, Terms};
 
 const DEFAULT_PORT: u16 = 2379;
 /// A cluster has seven members at the most; this leaves room for one address more of each.
@@ -41,12 +43,6 @@ impl Member {
 }
 
 impl Address {
-    /// Whether a store's URL is one of etcd's.
-    pub fn is_meant(url: &str) -> bool {
-        let scheme = url.split("://").next().unwrap_or_default();
-        scheme.eq_ignore_ascii_case("etcd") || scheme.eq_ignore_ascii_case("etcds")
-    }
-
     /// Reads `etcd://USER:PASSWORD@HOST:PORT,HOST:PORT` and `etcds://`; `query` is what stands behind the question mark, without
     /// what every store's URL may have.
     ///
@@ -102,46 +98,6 @@ impl Address {
         self
     }
 
-    /// For messages: "etcd at host:port,host:port".
-    pub fn display(&self) -> String {
-        format!("etcd at {}", self.hosts())
-    }
-
-    /// The same for every URL that means the same locks, whoever uses it and in whichever order it names the members.
-    pub fn identity(&self) -> String {
-        let mut members = self.members.clone();
-        members.sort();
-        let hosts: Vec<String> = members.iter().map(|member| format!("{}-{}", member.host, member.port)).collect();
-        format!("{}-{}-{}", self.scheme(), hosts.join(","), self.prefix)
-    }
-
-    /// The URL without user and password, for the job's environment.
-    pub fn without_secrets(&self) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        if self.prefix != DEFAULT_PREFIX {
-            query.append_pair("prefix", &self.prefix);
-        }
-        let files = self.tls.clone().unwrap_or_default();
-        for (key, file) in [("cacert", files.cacert), ("cert", files.cert), ("key", files.key)] {
-            if let Some(file) = file {
-                query.append_pair(key, &file.to_string_lossy());
-            }
-        }
-        let query = query.finish();
-        let mark = if query.is_empty() { "" } else { "?" };
-        format!("{}://{}{mark}{query}", self.scheme(), self.hosts())
-    }
-
-    /// Whether [`Address::without_secrets`] lacks something that the URL had.
-    pub fn has_secret(&self) -> bool {
-        self.secret_in_url
-    }
-
-    /// Whether the URL itself held a password.
-    pub fn password_in_url(&self) -> bool {
-        self.password_in_url
-    }
-
     /// The text with the password struck out of it.
     pub(super) fn scrub(&self, text: &str) -> String {
         self.password.as_ref().map_or_else(|| text.to_owned(), |password| password.scrub(text))
@@ -191,6 +147,51 @@ impl Address {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Server for Address {
+    fn open(&self, terms: &Terms) -> Box<dyn Store> {
+        Box::new(Etcd::open(self.clone(), terms))
+    }
+
+    fn display(&self) -> String {
+        format!("etcd at {}", self.hosts())
+    }
+
+    fn identity(&self) -> String {
+        let mut members = self.members.clone();
+        members.sort();
+        let hosts: Vec<String> = members.iter().map(|member| format!("{}-{}", member.host, member.port)).collect();
+        format!("{}-{}-{}", self.scheme(), hosts.join(","), self.prefix)
+    }
+
+    fn without_secrets(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        if self.prefix != DEFAULT_PREFIX {
+            query.append_pair("prefix", &self.prefix);
+        }
+        let files = self.tls.clone().unwrap_or_default();
+        for (key, file) in [("cacert", files.cacert), ("cert", files.cert), ("key", files.key)] {
+            if let Some(file) = file {
+                query.append_pair(key, &file.to_string_lossy());
+            }
+        }
+        let query = query.finish();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{}://{}{mark}{query}", self.scheme(), self.hosts())
+    }
+
+    fn has_secret(&self) -> bool {
+        self.secret_in_url
+    }
+
+    fn password_in_url(&self) -> bool {
+        self.password_in_url
+    }
+
+    fn first_use(&self) -> &'static str {
+        "a cluster's very first use takes this long, and no other"
     }
 }
 

@@ -50,9 +50,10 @@ use self::shown::{Came, Look, Place, Seen, Sight};
 use self::txn::{Compare, Op, Txn};
 use self::wake::Wakes;
 use super::wire::Budget;
-use super::{Beat, Error, Finding, Kind, Liveness, Outcome, Store, Terms};
+use super::{Beat, Error, Finding, Kind, Liveness, Outcome, Server as _, Store, Terms};
 use crate::ledger::{Commit, Id, Straight, Ticket, View};
 use crate::name::Name;
+
 use crate::time::{Clock, Tick, Wall};
 
 /// A record that two write at once is there at the next look.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::address::{Address, Member};
 use super::reply::Complaint;
-use crate::store::Error;
+use crate::store::{Error, Server as _};
+
 use crate::store::wire::tls;
 use crate::timing::LONGEST_REQUEST;
 

@@ -14,8 +14,9 @@ use crate::ledger::codec::{LONGEST, sealed, write_ledger};
 use crate::ledger::{Commit, Guard, Id, Ledger, Life, Listed, Straight, Ticket, View};
 use crate::mutant::{self, Mutant};
 use crate::name::Name;
+
 use crate::store::wire::Budget;
-use crate::store::{Error, Outcome};
+use crate::store::{Error, Outcome, Server as _};
 
 /// Nobody waits behind so many; a script gone wild must not fill the server.
 const MOST_WAITERS: usize = 10_000;

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Postgres;
 use super::habits::Surroundings;
 use super::url;
 use crate::secret::Secret;
 use crate::store::wire::words;
+use crate::store::{Server, Store, Terms};
 
 const DEFAULT_PORT: u16 = 5432;
 /// What a name may have in PostgreSQL.
@@ -159,9 +161,11 @@ impl Address {
         let mut given = Given(all);
         let user = given.take("user").or_else(|| around.user());
         let user = user.ok_or("this user has no name here: write the database's as user= in the URL or $PGUSER")?;
+        let dbname = given.take("dbname").unwrap_or_else(|| user.clone());
         let address = Address {
             hosts: hosts(&mut given)?,
-            dbname: given.take("dbname").unwrap_or_else(|| user.clone()),
+            bare: url::bare(text, &["user", "password", "max_ttl"], &dbname),
+            dbname,
             user,
             password: given.take("password").map(Secret::new),
             passfile: given.take("passfile").map(PathBuf::from).or_else(|| around.passfile()),
@@ -173,7 +177,6 @@ impl Address {
             prefix: prefix(given.take("prefix"))?,
             fresh: fresh(given.take("fresh").as_deref())?,
             max_ttl: given.take("max_ttl"),
-            bare: url::bare(text, &["user", "password", "max_ttl"]),
             secret_in_url,
             password_in_url,
         };
@@ -187,35 +190,37 @@ impl Address {
         self.max_ttl.as_deref()
     }
 
-    /// For messages: "postgres at host:port".
-    pub fn display(&self) -> String {
+    /// The text with the password struck out of it.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        self.password.as_ref().map_or_else(|| text.to_owned(), |password| password.scrub(text))
+    }
+}
+
+impl Server for Address {
+    fn open(&self, terms: &Terms) -> Box<dyn Store> {
+        Box::new(Postgres::open(self.clone(), terms))
+    }
+
+    fn display(&self) -> String {
         let hosts: Vec<String> = self.hosts.iter().map(Host::shown).collect();
         format!("postgres at {}", hosts.join(","))
     }
 
-    /// The same for every URL that means the same locks, whoever uses it: names what this host remembers of the store.
-    pub fn identity(&self) -> String {
+    fn identity(&self) -> String {
         let hosts: Vec<String> = self.hosts.iter().map(|host| host.shown().to_lowercase()).collect();
         format!("postgres-{}-{}-{}", hosts.join(","), self.dbname, self.prefix)
     }
 
-    /// The URL without user and password, for the job's environment; without `max_ttl` too.
-    pub fn without_secrets(&self) -> String {
+    fn without_secrets(&self) -> String {
         self.bare.clone()
     }
 
-    /// Whether [`Address::without_secrets`] lacks something that the URL had.
-    pub fn has_secret(&self) -> bool {
+    fn has_secret(&self) -> bool {
         self.secret_in_url
     }
 
-    pub fn password_in_url(&self) -> bool {
+    fn password_in_url(&self) -> bool {
         self.password_in_url
-    }
-
-    /// The text with the password struck out of it.
-    pub(super) fn scrub(&self, text: &str) -> String {
-        self.password.as_ref().map_or_else(|| text.to_owned(), |password| password.scrub(text))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Every form in which a store's address may come, in tables.
 
+use crate::store::Server as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -205,7 +206,8 @@ fn an_address_shows_no_secret_and_the_job_gets_none() {
         ("postgres://me:canary@h:1/d?prefix=ci", "postgres://h:1/d?prefix=ci"),
         ("postgres://canary@h1:1,h2:2/d", "postgres://h1:1,h2:2/d"),
         ("postgresql:///d?user=canary&host=/tmp&password=canary&max_ttl=3s", "postgresql:///d?host=/tmp"),
-        ("postgres://:canary@h", "postgres://h"),
+        ("postgres://:canary@h", "postgres://h/me"),
+        ("postgres://you:canary@h?sslmode=disable", "postgres://h/you?sslmode=disable"),
     ] {
         let address = read(url);
         assert_eq!(address.without_secrets(), bare);

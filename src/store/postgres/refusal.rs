@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::address::{Address, Host};
 use super::message::{Complaint, Demand};
-use crate::store::Error;
+use crate::store::{Error, Server as _};
+
 use crate::timing::LONGEST_REQUEST;
 
 /// Where the schema's text is, for a role that may not make it.

@@ -48,16 +48,23 @@ pub(super) fn parameters(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(found)
 }
 
-/// The URL without user and password, for the job's environment.
-pub(super) fn bare(text: &str, drops: &[&str]) -> String {
+/// The URL without user and password, for the job's environment. It names the database, which would else be that of another user.
+pub(super) fn bare(text: &str, drops: &[&str], dbname: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return String::new() };
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
     let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    let named = path.len() > 1 || query.split('&').any(|pair| pair.starts_with("dbname="));
+    let path = if named { path.to_owned() } else { format!("/{}", encoded(dbname)) };
     let kept = |pair: &&str| !drops.contains(&pair.split('=').next().unwrap_or_default()) && !pair.is_empty();
     let query: Vec<&str> = query.split('&').filter(kept).collect();
     let mark = if query.is_empty() { "" } else { "?" };
     format!("{scheme}://{hosts}{path}{mark}{}", query.join("&"))
+}
+
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// `h1:1,[::1]:2,h3` as the two lists that the parameters `host` and `port` are.

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use url::{Host, Url};
 
+use super::Redis;
 use crate::secret::Secret;
 use crate::store::wire::tls::TlsFiles;
 use crate::store::wire::words::{DEFAULT_PREFIX, bracketed, decoded, prefix};
+use crate::store::{Server, Store, Terms};
 
 const DEFAULT_PORT: u16 = 6379;
 
@@ -21,6 +23,7 @@ pub struct Address {
     pub(super) fresh: bool,
     bare: String,
     secret_in_url: bool,
+    password_in_url: bool,
 }
 
 /// The two ends a server can have, and TLS.
@@ -51,6 +54,7 @@ impl Address {
             fresh: false,
             bare: String::new(),
             secret_in_url: false,
+            password_in_url: false,
         };
         if let Place::Tcp { .. } = address.place {
             let path = url.path().trim_matches('/');
@@ -61,6 +65,7 @@ impl Address {
         }
         address.check()?;
         address.secret_in_url = address.user.is_some() || address.password.is_some();
+        address.password_in_url = address.password.is_some();
         address.bare = bare(url);
         Ok(address)
     }
@@ -72,34 +77,6 @@ impl Address {
             self.password = rediscli_auth.filter(|text| !text.is_empty()).map(Secret::new);
         }
         self
-    }
-
-    /// For messages: "redis at host:port" or "redis at /path.sock".
-    pub fn display(&self) -> String {
-        match &self.place {
-            Place::Tcp { host, port, .. } => format!("redis at {}:{port}", bracketed(host)),
-            Place::Unix(path) => format!("redis at {}", path.display()),
-        }
-    }
-
-    /// The same for every URL that means the same locks, whoever uses it: names what this host remembers of the store.
-    pub fn identity(&self) -> String {
-        let place = match &self.place {
-            Place::Tcp { host, port, tls: None } => format!("redis-{}-{port}", host.to_lowercase()),
-            Place::Tcp { host, port, tls: Some(_) } => format!("rediss-{}-{port}", host.to_lowercase()),
-            Place::Unix(path) => format!("redis+unix-{}", path.display()),
-        };
-        format!("{place}-{}-{}", self.db, self.prefix)
-    }
-
-    /// The URL without user and password, for the job's environment.
-    pub fn without_secrets(&self) -> String {
-        self.bare.clone()
-    }
-
-    /// Whether [`Address::without_secrets`] lacks something that the URL had.
-    pub fn has_secret(&self) -> bool {
-        self.secret_in_url
     }
 
     /// The text with the password struck out of it.
@@ -148,6 +125,40 @@ impl Address {
             return Err("a client certificate is two files: give both cert= and key=".to_owned());
         }
         Ok(())
+    }
+}
+
+impl Server for Address {
+    fn open(&self, terms: &Terms) -> Box<dyn Store> {
+        Box::new(Redis::open(self.clone(), terms))
+    }
+
+    fn display(&self) -> String {
+        match &self.place {
+            Place::Tcp { host, port, .. } => format!("redis at {}:{port}", bracketed(host)),
+            Place::Unix(path) => format!("redis at {}", path.display()),
+        }
+    }
+
+    fn identity(&self) -> String {
+        let place = match &self.place {
+            Place::Tcp { host, port, tls: None } => format!("redis-{}-{port}", host.to_lowercase()),
+            Place::Tcp { host, port, tls: Some(_) } => format!("rediss-{}-{port}", host.to_lowercase()),
+            Place::Unix(path) => format!("redis+unix-{}", path.display()),
+        };
+        format!("{place}-{}-{}", self.db, self.prefix)
+    }
+
+    fn without_secrets(&self) -> String {
+        self.bare.clone()
+    }
+
+    fn has_secret(&self) -> bool {
+        self.secret_in_url
+    }
+
+    fn password_in_url(&self) -> bool {
+        self.password_in_url
     }
 }
 

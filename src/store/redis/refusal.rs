@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::ServerError;
 
 use super::address::{Address, Place};
-use crate::store::{Error, wire};
+use crate::store::{Error, Server as _, wire};
 use crate::timing::LONGEST_REQUEST;
 
 /// What the user of a URL must be allowed; `vaultlock` stands for the prefix.

@@ -1,9 +1,9 @@
-//! Readers and writers, slots, priorities, groups and rates on Redis.
+//! Readers and writers, slots, priorities, groups and rates, on whichever server the scene has.
 
 use std::time::{Duration, Instant};
 
+use crate::scene::{scene, scene_of};
 use crate::stage::{Running, Stage, stays, wait_for};
-use crate::support::redis::Server;
 
 /// Under the lock x: says in `names` when it is in, and stays until it is let go by its own name.
 fn stay(stage: &Stage, options: &[&str], name: &str) -> Running {
@@ -35,8 +35,7 @@ fn end(stage: &Stage, running: Running, name: &str) {
 
 #[test]
 fn readers_go_together_and_a_waiting_writer_before_later_readers() {
-    let server = Server::start();
-    let stage = Stage::new(&server.url());
+    let (_server, stage) = scene();
     let first = hold(&stage, &["-s"], "first");
     let second = hold(&stage, &["-s"], "second");
     let writer = wait_behind(&stage, &[], "writer");
@@ -54,13 +53,12 @@ fn readers_go_together_and_a_waiting_writer_before_later_readers() {
     println!("    from the writer's word to end to both readers: {:?}", start.elapsed());
     end(&stage, third, "third");
     end(&stage, fourth, "fourth");
-    assert_eq!(stage.say(&["status"]).out, "x: free\n");
+    assert_eq!(stage.say(&["status", "x"]).out, "x: free\n");
 }
 
 #[test]
 fn slots_are_shared_and_kept_ones_are_for_the_urgent() {
-    let server = Server::start();
-    let stage = Stage::new(&server.url());
+    let (_server, stage) = scene();
     let slots = ["-j", "2", "--keep", "1:5"];
     let first = hold(&stage, &slots, "first");
     stage.run(&[&slots[..], &["-n"]].concat(), &["true"]).said_one_line(75, &["1 slot is kept for priority 5 and above"]);
@@ -76,8 +74,7 @@ fn slots_are_shared_and_kept_ones_are_for_the_urgent() {
 
 #[test]
 fn the_urgent_go_first_and_preempt_within_a_beat() {
-    let server = Server::start();
-    let stage = Stage::new(&server.url());
+    let (_server, stage) = scene();
     let holder = hold(&stage, &["--priority", "1"], "holder");
     let low = wait_behind(&stage, &[], "low");
     let equal = wait_behind(&stage, &["--priority", "1", "--preempt"], "equal");
@@ -100,8 +97,7 @@ fn the_urgent_go_first_and_preempt_within_a_beat() {
 /// What a user waits at the default ttl: a beat of 6 s at the most.
 #[test]
 fn a_holder_hears_of_preemption_within_a_beat_of_the_default_ttl() {
-    let server = Server::start();
-    let stage = Stage::on(format!("{}?fresh=true", server.url()));
+    let (_server, stage) = scene_of(Duration::from_secs(30));
     let holder = hold(&stage, &[], "holder");
     let start = Instant::now();
     let urgent = hold(&stage, &["--priority", "1", "--preempt"], "urgent");
@@ -114,8 +110,7 @@ fn a_holder_hears_of_preemption_within_a_beat_of_the_default_ttl() {
 
 #[test]
 fn the_newest_of_a_group_wins_and_a_crowd_is_as_large_as_one_likes() {
-    let server = Server::start();
-    let stage = Stage::new(&server.url());
+    let (_server, stage) = scene();
     let holder = hold(&stage, &["--group", "main"], "holder");
     let old = wait_behind(&stage, &["--group", "main"], "old");
     stage.run(&["--max-waiters", "1"], &["true"]).said_one_line(75, &["x is busy", "1 wait already (--max-waiters)"]);
@@ -131,8 +126,7 @@ fn the_newest_of_a_group_wins_and_a_crowd_is_as_large_as_one_likes() {
 
 #[test]
 fn of_ten_that_come_at_once_one_is_left() {
-    let server = Server::start();
-    let stage = Stage::new(&server.url());
+    let (_server, stage) = scene();
     let holder = hold(&stage, &[], "holder");
     let mut all: Vec<Running> =
         (0..10).map(|n| stay(&stage, &["--supersede", "waiting", "--group", "g"], &format!("number{n}"))).collect();
@@ -146,8 +140,7 @@ fn of_ten_that_come_at_once_one_is_left() {
 
 #[test]
 fn a_rate_is_kept_whoever_comes() {
-    let server = Server::start();
-    let stage = Stage::new(&server.url());
+    let (_server, stage) = scene();
     let start = Instant::now();
     for _ in 0..2 {
         stage.run(&["--rate", "2/3s"], &["true"]).was_silent(0);
@@ -157,4 +150,18 @@ fn a_rate_is_kept_whoever_comes() {
     stage.run(&[], &["true"]).was_silent(0);
     let third = start.elapsed();
     assert!((Duration::from_secs(3)..Duration::from_secs(5)).contains(&third), "{third:?}");
+}
+
+#[test]
+fn a_lock_is_kept_for_its_time_although_everything_is_killed() {
+    let (_server, stage) = scene();
+    let started = Instant::now();
+    let holder = hold(&stage, &["--min-hold", "5s", "--ttl", "1s"], "first");
+    let waiter = wait_behind(&stage, &["--ttl", "1s"], "second");
+    crate::stage::send_all(&holder.both(), nix::sys::signal::SIGKILL);
+    stays("it is kept", Duration::from_secs(3), || !is_in(&stage, "second"));
+    wait_for("the waiter", || is_in(&stage, "second"));
+    let took = started.elapsed();
+    assert!((Duration::from_millis(4_900)..Duration::from_secs(9)).contains(&took), "{took:?}");
+    end(&stage, waiter, "second");
 }
