@@ -45,8 +45,8 @@ fn chain() -> impl Strategy<Value = Vec<Level>> {
 
 fn ticket() -> impl Strategy<Value = Ticket> {
     let lead = -FURTHEST_LEAD..=FURTHEST_LEAD;
-    (id(), mode(), 1u32.., any::<i32>(), lead, 1u64..=86_400_000, who(), policy(), chain()).prop_map(
-        |(id, mode, slots, priority, lead_ms, ttl_ms, who, policy, chain)| Ticket {
+    (id(), mode(), 1u32.., any::<i32>(), lead, 1u64..=86_400_000, who(), any::<Option<u64>>(), policy(), chain()).prop_map(
+        |(id, mode, slots, priority, lead_ms, ttl_ms, who, limit_ms, policy, chain)| Ticket {
             fmt: FMT,
             id,
             mode,
@@ -55,6 +55,7 @@ fn ticket() -> impl Strategy<Value = Ticket> {
             lead_ms,
             ttl_ms,
             who,
+            limit_ms,
             policy,
             chain,
         },
@@ -77,6 +78,7 @@ fn ledger() -> impl Strategy<Value = Ledger> {
                     ttl_ms: ticket.ttl_ms,
                     since: Wall(since),
                     who: ticket.who,
+                    limit_ms: ticket.limit_ms,
                     group: ticket.policy.group,
                     keep: ticket.policy.keep,
                 })

@@ -34,6 +34,7 @@ fn ticket(who: &str, chain: &str) -> Ticket {
         priority: 0,
         lead_ms: 0,
         ttl_ms: 10_000,
+        limit_ms: None,
         who: Who { label: who.to_owned(), host: "here".to_owned(), pid: 1 },
         policy: Policy::default(),
         chain: chain.split(',').filter(|text| !text.is_empty()).map(level).collect(),
@@ -48,7 +49,19 @@ fn view(text: &str) -> (String, View) {
         let mode = if holder.ends_with('+') { Mode::Shared } else { Mode::Exclusive };
         let Ticket { id, slots, priority, ttl_ms, who, .. } = ticket(holder.trim_end_matches('+'), "");
         let (fence, since) = (at as u64, Wall(0));
-        ledger.holders.push(Holder { id, mode, slots, priority, fence, ttl_ms, since, who, group: None, keep: None });
+        ledger.holders.push(Holder {
+            id,
+            mode,
+            slots,
+            priority,
+            fence,
+            ttl_ms,
+            since,
+            who,
+            limit_ms: None,
+            group: None,
+            keep: None,
+        });
     }
     let listed = |(seq, text): (usize, &str)| {
         let life = match text.chars().last() {

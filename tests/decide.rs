@@ -15,7 +15,7 @@ use vaultlock::ledger::policy::{Keep, Policy, Rate, Supersede, lead_ms};
 use vaultlock::ledger::view::LISTED;
 use vaultlock::ledger::{
     Breaker, Commit, Decision, Guard, Holder, Id, Ledger, Life, Listed, Me, Memory, Mode, Stop, StopReason, Ticket, View,
-    Watched, Who, Why, codec, commit, decide,
+    Watched, Who, Why, codec, commit, decide, extend,
 };
 use vaultlock::time::{Tick, Wall};
 
@@ -100,6 +100,22 @@ impl Lock {
                 }
             }
             "breaks" => self.break_lock(who, rest),
+            "is-extended" => {
+                let by = duration::parse(rest[0]).unwrap();
+                match extend::extend(&self.view("nobody"), (who != "anybody").then(|| id(who).session()).as_deref(), by) {
+                    Ok((commit, extended)) => {
+                        assert!(commit.drop.is_empty() && commit.guards.is_empty());
+                        self.ledger = commit.ledger;
+                        let wake = commit.wake.iter().map(name).collect::<Vec<_>>().join(" ");
+                        let limit = humantime::format_duration(extended.limit);
+                        format!("{limit}, until {}s, wakes {wake}", extended.until.0 / 1000)
+                    }
+                    Err(refusal) => format!("{refusal:?}")
+                        .to_lowercase()
+                        .replace(&id("ana").session(), "ana")
+                        .replace(&id("ben").session(), "ben"),
+                }
+            }
             "gives-up" => {
                 let view = self.view(who);
                 self.commit(who, commit::give_up(&view, &id(who)).unwrap())
@@ -220,6 +236,7 @@ impl Lock {
             policy: Policy::default(),
             ttl_ms: 10_000,
             who: Who { label: who.into(), host: "h".into(), pid: 1 },
+            limit_ms: None,
             chain: Vec::new(),
         };
         let mut life = Life::Beat { count: 1, quiet: None };
@@ -249,6 +266,7 @@ impl Lock {
                 ("min-hold", span) => {
                     ticket.policy.min_hold_ms = Some(duration::parse(span).unwrap().as_millis() as u64);
                 }
+                ("limit", span) => ticket.limit_ms = Some(duration::parse(span).unwrap().as_millis() as u64),
                 ("lead", span) => ticket.lead_ms = duration::parse(span).unwrap().as_millis() as i64,
                 ("locked", _) => life = Life::Alive,
                 (other, _) => panic!("no word {other}"),

@@ -27,6 +27,8 @@ mod damage;
 mod deaths;
 #[path = "end_to_end/doctor.rs"]
 mod doctor;
+#[path = "end_to_end/extend.rs"]
+mod extend;
 #[path = "end_to_end/fencing.rs"]
 mod fencing;
 #[path = "end_to_end/foreign_text.rs"]

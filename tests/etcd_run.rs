@@ -11,6 +11,8 @@ mod crowds;
 mod deaths;
 #[path = "etcd_run/doctor.rs"]
 mod doctor;
+#[path = "served/keeper.rs"]
+mod keeper;
 #[path = "redis_run/log.rs"]
 pub mod log;
 #[path = "etcd_run/members.rs"]

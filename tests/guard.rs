@@ -301,6 +301,26 @@ fn a_job_that_obeys_or_that_was_never_late_ends_the_wait() {
 }
 
 #[test]
+fn a_job_is_given_more_time_until_it_has_been_told_to_stop() {
+    let mut guard = limited(Stragglers::Leave);
+    let more = || Event::News(News::Extended { by: Duration::from_secs(1) });
+    assert_eq!(guard.handle(more(), at(1.0)), [Order::Say(Saying::Extended(Duration::from_secs(4)))]);
+    assert_eq!((guard.handle(Event::Time, at(4.0)), guard.wake_at()), (vec![], at(4.1)));
+    let overtime = Order::Say(Saying::Overtime(Duration::from_secs(4)));
+    assert_eq!(guard.handle(Event::Time, at(4.1)), [overtime, Order::Stop]);
+    assert_eq!(guard.handle(more(), at(4.2)), [], "it has been told");
+    let mut guard = guard_in_queue();
+    let more = Order::Say(Saying::Extended(Duration::from_secs(4)));
+    assert_eq!(guard.handle(Event::News(News::Extended { by: Duration::from_secs(1) }), at(0.0)), [more]);
+    assert_eq!(guard.handle(granted(), at(0.1))[2], Order::Start { fences: vec![7] });
+    assert_eq!(guard.wake_at(), at(4.1), "one that waits for the other locks of its run may get it too");
+}
+
+fn guard_in_queue() -> Guard {
+    guard(Stragglers::Leave).within(Some(Duration::from_secs(3)))
+}
+
+#[test]
 fn a_lease_that_is_lost_while_the_job_is_stopped_shortens_its_grace() {
     // Not renewed since 0: dead by 9.9, so killed at 7.4.
     let mut guard = limited(Stragglers::Leave).within(Some(Duration::from_secs(3)));

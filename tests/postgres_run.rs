@@ -11,6 +11,8 @@ mod deaths;
 mod doctor;
 #[path = "postgres_run/engine.rs"]
 mod engine;
+#[path = "served/keeper.rs"]
+mod keeper;
 #[path = "redis_run/log.rs"]
 pub mod log;
 #[path = "served/policies.rs"]

@@ -19,8 +19,10 @@ mod deaths;
 mod doctor;
 #[path = "redis_run/engine.rs"]
 mod engine;
-#[path = "redis_run/keeper.rs"]
+#[path = "served/keeper.rs"]
 mod keeper;
+#[path = "redis_run/keepers.rs"]
+mod keepers;
 #[path = "redis_run/lines.rs"]
 mod lines;
 #[path = "redis_run/log.rs"]

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
@@ -48,6 +49,8 @@ pub enum Verb {
     Release(Release),
     /// Say whether the lock is still held: 0, or 121
     Check(Check),
+    /// Give a job more time than its --max-run
+    Extend(Extend),
     /// Show who holds locks and who waits
     Status(Status),
     /// Take a lock from its holder: its job is stopped
@@ -160,6 +163,21 @@ pub struct Release {
 pub struct Check {
     /// What vaultlock acquire printed; in the job of a run none is needed
     pub handle: Option<String>,
+}
+
+/// `vaultlock extend`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "vaultlock extend [OPTIONS] NAME --by DUR")]
+pub struct Extend {
+    /// The lock
+    #[arg(add = ArgValueCandidates::new(complete::locks))]
+    pub name: String,
+    /// So much longer than it may run now
+    #[arg(long, value_name = "DUR", value_parser = crate::duration::parse)]
+    pub by: Duration,
+    /// Whose job: the session that status shows [default: the run around this process, else the only holder]
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
 }
 
 /// `vaultlock status`.

@@ -7,6 +7,7 @@ mod claim;
 pub mod complete;
 pub mod config;
 mod doctor;
+mod extend;
 mod fence;
 mod keep;
 mod later;
@@ -43,6 +44,7 @@ pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
         Verb::Acquire(_) => acquire(args, words),
         Verb::Release(typed) => keep::release(typed),
         Verb::Check(typed) => check::check(typed, &args.global),
+        Verb::Extend(typed) => extend::extend(typed, &args.global, &config(&args.global)?),
         Verb::Status(typed) => status::status(typed, &args.global, &config(&args.global)?),
         Verb::Doctor(typed) => doctor::doctor(typed, &args.global, &config(&args.global)?),
         Verb::Break(typed) => breaking::break_lock(typed, &args.global, &config(&args.global)?),

@@ -99,6 +99,8 @@ fn claim(
     let wait = typed.patience();
     let policy = typed.policy.resolve(wait != Some(Duration::ZERO)).map_err(|error| (Exit::Usage, error))?;
     let mut around = levels_of(&chain, &fingerprint);
+    // As timeout(1) has it: 0 is no limit.
+    let limit = typed.max_run.filter(|max_run| !max_run.is_zero());
     let mut tickets: Vec<Ticket> = Vec::with_capacity(locks.len());
     for lock in &locks {
         let id = Id::from_random(random().map_err(|error| (Exit::Failed, error))?);
@@ -112,6 +114,7 @@ fn claim(
             policy: policy.clone(),
             ttl_ms: ttl.as_millis() as u64,
             who: who.clone(),
+            limit_ms: limit.map(|limit| limit.as_millis() as u64),
             chain: around.clone(),
             id,
         });
@@ -129,8 +132,7 @@ fn claim(
             wait,
             conflict: typed.conflict_exit_code,
             stop_signal: typed.signal,
-            // As timeout(1) has it: 0 is no limit.
-            max_run: typed.max_run.filter(|max_run| !max_run.is_zero()),
+            max_run: limit,
             mark: None,
             stragglers: Stragglers::Leave,
             if_unavailable: IfUnavailable::Fail,

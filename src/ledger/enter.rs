@@ -26,6 +26,7 @@ pub(super) fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gon
         ttl_ms: ticket.ttl_ms,
         since: view.now,
         who: ticket.who.clone(),
+        limit_ms: ticket.limit_ms,
         group: ticket.policy.group.clone(),
         keep: ticket.policy.keep,
     };

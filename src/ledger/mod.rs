@@ -10,6 +10,7 @@ pub mod commit;
 pub mod cycle;
 pub mod decide;
 mod enter;
+pub mod extend;
 pub mod fence;
 pub mod policy;
 mod queue;
@@ -114,6 +115,9 @@ pub struct Ticket {
     pub lead_ms: i64,
     pub ttl_ms: u64,
     pub who: Who,
+    /// How long its job may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Policy::is_none")]
     pub policy: Policy,
     /// What the processes around this claim hold in this store, the outermost first: by it cycles of runs are found.
@@ -150,6 +154,9 @@ pub struct Holder {
     /// When it was let in, on the store's clock.
     pub since: Wall,
     pub who: Who,
+    /// How long its job may run; anybody may make it longer, and the holder hears of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_ms: Option<u64>,
     /// Claims of one group replace each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,

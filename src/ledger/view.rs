@@ -101,9 +101,9 @@ pub struct Listed {
 impl Listed {
     /// A holder whose ticket the store has ended by itself: its absence is the proof.
     pub fn dead(holder: &Holder) -> Listed {
-        let Holder { id, mode, slots, priority, ttl_ms, since, who, group, keep, .. } = holder.clone();
+        let Holder { id, mode, slots, priority, ttl_ms, since, who, limit_ms, group, keep, .. } = holder.clone();
         let policy = Policy { group, keep, ..Policy::default() };
-        let ticket = Ticket { fmt: FMT, id, mode, slots, priority, lead_ms: 0, ttl_ms, who, policy, chain: Vec::new() };
+        let ticket = Ticket { fmt: FMT, id, mode, slots, priority, lead_ms: 0, ttl_ms, who, limit_ms, policy, chain: Vec::new() };
         Listed { ticket, order: 0, seq: 0, at: since, life: Life::Dead }
     }
 }
@@ -141,7 +141,19 @@ mod tests {
         let who = Who { label: String::new(), host: String::new(), pid: 1 };
         let (id, policy) = (Id::from_random([number; 16]), Policy::default());
         let mode = Mode::Exclusive;
-        Ticket { fmt: FMT, id, mode, slots: 1, priority: 0, lead_ms: 0, ttl_ms: 30_000, who, policy, chain: Vec::new() }
+        Ticket {
+            fmt: FMT,
+            id,
+            mode,
+            slots: 1,
+            priority: 0,
+            lead_ms: 0,
+            ttl_ms: 30_000,
+            who,
+            limit_ms: None,
+            policy,
+            chain: Vec::new(),
+        }
     }
 
     fn queue(tickets: &[Ticket], life: Life) -> View {

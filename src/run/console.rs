@@ -83,6 +83,7 @@ impl Console {
             Saying::Overtime(max_run) => {
                 self.error(&format!("{}: the job has run for {} (--max-run); stopping it", self.lock, span(max_run)));
             }
+            Saying::Extended(limit) => self.detail(&format!("{}: the job may run for {} now (vaultlock extend)", self.lock, span(limit))),
             Saying::TooLate(unrenewed) => self.error(&format!(
                 "lost {}: no renewal for {} (vaultlock was stopped or starved); the job was not started",
                 self.lock,

@@ -167,6 +167,7 @@ impl Guard {
                 self.trouble.clear();
                 Vec::new()
             }
+            News::Extended { by } => self.extended(by),
             News::Lost { at, loss } if self.has_job() => self.stop(Reason::Loss { at, loss }, now),
             News::Lost { at, loss } if matches!(self.state, State::Marking(_)) => self.lost_unstarted(Reason::Loss { at, loss }),
             News::Lost { .. } => Vec::new(),

@@ -30,6 +30,15 @@ impl Limit {
     }
 }
 
+impl Limit {
+    /// Makes it longer; says how long it is then.
+    pub(super) fn extend(&mut self, by: Duration) -> Duration {
+        self.max_run = self.max_run.map(|max_run| max_run.saturating_add(by));
+        self.ends_at = self.ends_at.map(|ends_at| ends_at + by);
+        self.max_run.unwrap_or_default()
+    }
+}
+
 impl Guard {
     /// The job may run for this long from its start.
     #[must_use]
@@ -43,6 +52,16 @@ impl Guard {
         self.state = State::Running { stopped: false };
         self.limit.ends_at = self.limit.max_run.map(|max_run| now + max_run);
         Order::Start { fences }
+    }
+
+    /// The job may take so much longer, if it has not been told to stop.
+    pub(super) fn extended(&mut self, by: Duration) -> Vec<Order> {
+        match self.state {
+            State::Waiting | State::Marking(_) | State::Running { .. } | State::Lingering => {
+                vec![Order::Say(Saying::Extended(self.limit.extend(by)))]
+            }
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn overtime(&mut self, now: Tick) -> Vec<Order> {

@@ -102,6 +102,8 @@ pub enum Saying {
     MarkBusy,
     /// The job has run for as long as it may.
     Overtime(Duration),
+    /// Somebody has given the job more time; this is what it has from its start.
+    Extended(Duration),
     /// Let in, but frozen for so long before the start that too little of the lease was left for a job.
     TooLate(Duration),
     Trouble(String),

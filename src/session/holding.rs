@@ -1,5 +1,7 @@
 //! A claim among the holders: beats, and what a changed ledger means for it.
 
+use std::time::Duration;
+
 use super::claim::{Claim, Phase};
 use super::words::{Ending, Loss, News, Request, Step};
 use crate::ledger::{Commit, Decision, StopReason, commit};
@@ -56,7 +58,10 @@ impl Claim {
     /// What a decision means for one who has been let in.
     pub(super) fn judge(&mut self, now: Tick, decision: Option<Decision>) {
         match decision {
-            Some(Decision::Hold { .. }) => self.hold_on(now),
+            Some(Decision::Hold { .. }) => {
+                self.hear_of_limit();
+                self.hold_on(now);
+            }
             Some(Decision::Adopt(commit)) => self.carry_over(commit),
             Some(Decision::Stop(why)) => self.lose(now, Loss::Stopped(why)),
             Some(Decision::Gone) => self.lose(now, Loss::Forgotten),
@@ -64,6 +69,16 @@ impl Claim {
             // My ticket is there, but the ledger names me no more.
             Some(_) => self.lose(now, Loss::Swept),
             None => self.phase = Phase::Holding { beat_at: now, look: true },
+        }
+    }
+
+    /// Somebody may have given the job more time.
+    fn hear_of_limit(&mut self) {
+        let holder = self.view.as_ref().and_then(|view| view.ledger.holder(&self.ticket.id));
+        let (Some(limit), Some(known)) = (holder.and_then(|holder| holder.limit_ms), self.ticket.limit_ms) else { return };
+        if limit > known {
+            self.ticket.limit_ms = Some(limit);
+            self.news.push(News::Extended { by: Duration::from_millis(limit - known) });
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a claim says and hears: its requests and their answers, its news, and how it ends.
 
+use std::time::Duration;
+
 use crate::ledger::{Commit, Cycle, Holder, Id, StopReason, Straight, View, Why};
 use crate::name::Name;
 use crate::store::{self, Beat, Outcome};
@@ -49,6 +51,8 @@ pub enum News {
     Granted { fences: Vec<u64>, sent: Tick },
     /// The lease now hangs on a beat sent then.
     Renewed { sent: Tick },
+    /// The job may run for so much longer.
+    Extended { by: Duration },
     /// One of the locks is gone, by its place in the order: the job must die.
     Lost { at: usize, loss: Loss },
     /// The store does not answer or refuses; the claim keeps trying.

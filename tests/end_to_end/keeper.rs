@@ -125,6 +125,22 @@ fn release_gives_it_back_before_it_returns_and_a_used_handle_is_none_any_more() 
 }
 
 #[test]
+fn on_a_terminal_the_lock_is_kept_for_the_shell_that_asked() {
+    let vault = Vault::new();
+    let pair = nix::pty::openpty(None, None).unwrap();
+    let mut shell = vault.wrap("sh", &["-c", "$V acquire x; echo $? > $F/code; sleep 1000; :"]);
+    let mut shell = shell.stdout(pair.slave).spawn().unwrap();
+    assert_eq!(vault.told("code"), "0");
+    assert_eq!(vault.status("x")["holders"][0]["pid"].as_u64(), Some(shell.id().into()));
+    let mut said = [0; 64];
+    let count = nix::unistd::read(&pair.master, &mut said).unwrap();
+    assert_eq!(vault.say(&["check", String::from_utf8_lossy(&said[..count]).trim_end()]).code, 0);
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    wait_for("the lock to be free", || free(&vault, "x"));
+}
+
+#[test]
 fn two_handles_are_two_locks() {
     let script = Script::new("x", "g=$($V acquire y --while-pid $$); echo $g > $F/other; sleep 1000");
     let other = script.vault.told("other");

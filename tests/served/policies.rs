@@ -165,3 +165,15 @@ fn a_lock_is_kept_for_its_time_although_everything_is_killed() {
     assert!((Duration::from_millis(4_900)..Duration::from_secs(9)).contains(&took), "{took:?}");
     end(&stage, waiter, "second");
 }
+
+#[test]
+fn a_job_is_given_more_time_from_elsewhere_before_its_next_beat() {
+    let (_server, stage) = scene();
+    let started = Instant::now();
+    let holder = hold(&stage, &["--max-run", "2s"], "first");
+    let done = stage.say(&["extend", "x", "--by", "2s"]);
+    assert!(done.code == 0 && done.out.contains("may run for 4s"), "{done:?}");
+    assert_eq!(holder.end().code, 124);
+    let took = started.elapsed();
+    assert!((Duration::from_millis(3_950)..Duration::from_secs(8)).contains(&took), "{took:?}");
+}

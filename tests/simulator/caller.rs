@@ -318,6 +318,7 @@ fn ticket(number: usize, ttl: Duration, out: &mut Outside) -> Ticket {
         policy: Policy::default(),
         ttl_ms: ttl.as_millis() as u64,
         who: Who { label: format!("caller {number}"), host: "simulated".to_owned(), pid: number as u32 },
+        limit_ms: None,
         chain: Vec::new(),
     };
     if let Some(mix) = out.scenario.mix.clone() {

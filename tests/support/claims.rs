@@ -29,6 +29,7 @@ pub fn ticket(label: &str) -> Ticket {
         policy: Policy::default(),
         ttl_ms: 30_000,
         who: Who { label: label.to_owned(), host: "here".to_owned(), pid: number },
+        limit_ms: None,
         chain: Vec::new(),
     }
 }
@@ -62,6 +63,7 @@ pub fn enter(view: &View, ticket: &Ticket) -> Commit {
         ttl_ms: ticket.ttl_ms,
         since: view.now,
         who: ticket.who.clone(),
+        limit_ms: ticket.limit_ms,
         group: None,
         keep: None,
     });
