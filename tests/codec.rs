@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use vaultlock::ledger::codec::{self, FMT};
 use vaultlock::ledger::policy::{FURTHEST_LEAD, Keep, LONGEST_RATE, MOST_GRANTS, Policy, Rate, Rated, Supersede};
 use vaultlock::ledger::rest::Rest;
-use vaultlock::ledger::{Holder, Id, Ledger, Level, Mode, Stop, StopReason, Ticket, Who};
+use vaultlock::ledger::{Breaker, Holder, Id, Ledger, Level, Mode, Stop, StopReason, Ticket, Who};
 use vaultlock::time::Wall;
 
 const NOW: Wall = Wall(1_795_000_000_000);
@@ -83,7 +83,9 @@ fn ledger() -> impl Strategy<Value = Ledger> {
                     keep: ticket.policy.keep,
                 })
                 .collect();
-            let stops = holders.iter().filter(|_| stopped).map(|h| Stop { id: h.id.clone(), why: StopReason::Broken }).collect();
+            let breaker = |h: &Holder| Breaker { by: codec::cut_label(&h.who.label), reason: codec::cut_label(&h.who.host) };
+            let stop = |h: &Holder| Stop { id: h.id.clone(), why: StopReason::Broken(breaker(h)) };
+            let stops = holders.iter().filter(|_| stopped).map(stop).collect();
             let rated = rated.map(|(rate, granted)| Rated { rate, granted });
             let rests = holders
                 .iter()

@@ -3,17 +3,19 @@
 //! A line is `[at TIME] NAME VERB [WORDS] -> ANSWER`. The time is told, never read. `?` asks for a decision and
 //! carries nothing out; `enters`, `adopts`, `rouses`, `asks` and `leaves` carry out the commit that was decided. Every commit is
 //! checked against the invariants: nobody is let in by others, modes, slots, kept slots and rates are kept, a request to stop
-//! lasts as long as its target, fences rise, ids never return.
+//! lasts as long as its target, fences rise, ids never return. `operator breaks NAME` carries out the next step of one who breaks
+//! the lock and has no ticket.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vaultlock::duration;
+use vaultlock::ledger::breaking::{Break, Move};
 use vaultlock::ledger::policy::{Keep, Policy, Rate, Supersede, lead_ms};
 use vaultlock::ledger::view::LISTED;
 use vaultlock::ledger::{
-    Commit, Decision, Guard, Holder, Id, Ledger, Life, Listed, Me, Memory, Mode, Stop, StopReason, Ticket, View, Watched, Who,
-    Why, codec, commit, decide, extend,
+    Breaker, Commit, Decision, Guard, Holder, Id, Ledger, Life, Listed, Me, Memory, Mode, Stop, StopReason, Ticket, View,
+    Watched, Who, Why, codec, commit, decide, extend,
 };
 use vaultlock::time::{Tick, Wall};
 
@@ -60,6 +62,8 @@ struct Lock {
     lives: u32,
     unsure: Option<(String, Duration)>,
     granted: u64,
+    /// Those removed by force, alive or not.
+    forced: BTreeSet<Id>,
     /// Those who have looked since they joined.
     looked: BTreeSet<String>,
     /// Every rate that somebody brought, and when anybody was let in.
@@ -95,6 +99,7 @@ impl Lock {
                     _ => format!("asks {asked}"),
                 }
             }
+            "breaks" => self.break_lock(who, rest),
             "is-extended" => {
                 let by = duration::parse(rest[0]).unwrap();
                 match extend::extend(&self.view("nobody"), (who != "anybody").then(|| id(who).session()).as_deref(), by) {
@@ -170,6 +175,53 @@ impl Lock {
             }
             "shows" => self.show(),
             other => panic!("no verb {other}"),
+        }
+    }
+
+    /// The next thing that `who`, an operator, does to end the claim it names.
+    fn break_lock(&mut self, who: &str, words: &[&str]) -> String {
+        let mut order = Break {
+            session: id(words[0]).session(),
+            breaker: Breaker { by: who.to_owned(), reason: "it is in the way".to_owned() },
+            if_version: None,
+            force: false,
+        };
+        for word in &words[1..] {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("version", version) => order.if_version = Some(version.parse().unwrap()),
+                ("force", _) => order.force = true,
+                (other, _) => panic!("no word {other}"),
+            }
+        }
+        let (view, now) = (self.view(who), Tick(0) + self.now);
+        let watched = self.watched.entry(who.to_owned()).or_default();
+        if let Some(target) = order.target(&view) {
+            watched.look(&view, &target.ticket, now);
+        }
+        let wakes = |commit: &Commit| commit.wake.iter().map(name).collect::<Vec<_>>().join(" ");
+        match order.next(&view, watched, now, Wall(0)) {
+            Move::Ask(commit) => {
+                let asked = wakes(&commit);
+                self.commit(who, commit);
+                format!("asks {asked}")
+            }
+            Move::Sweep(commit) => {
+                let woken = wakes(&commit);
+                self.commit(who, commit);
+                format!("sweeps, wakes [{woken}]")
+            }
+            Move::Force(commit) => {
+                self.forced.insert(id(words[0]));
+                let woken = wakes(&commit);
+                self.commit(who, commit);
+                format!("forces, wakes [{woken}]")
+            }
+            Move::Wait(Tick::NEVER) => "wait".into(),
+            Move::Wait(until) => format!("wait, until {}", humantime::format_duration(until.since(Tick(0)))),
+            Move::Absent => "absent".into(),
+            Move::Changed(version) => format!("changed, version {version}"),
+            Move::Crowded => "crowded".into(),
+            Move::Kept => "kept".into(),
         }
     }
 
@@ -318,14 +370,16 @@ impl Lock {
         let now = Tick(0) + self.now;
         let view = self.view(who);
         let mut watched = self.watched.get(who).cloned().unwrap_or_default();
-        watched.look(&view, &self.tickets[who], now);
+        if let Some(ticket) = self.tickets.get(who).or_else(|| self.tickets.values().next()) {
+            watched.look(&view, ticket, now);
+        }
         for holder in &next.holders {
             assert!(view.ledger.holder(&holder.id).is_some() || holder.id == id(who), "a commit adds only its author");
             assert!(view.ticket(&holder.id).is_some() || view.ledger.holder(&holder.id).is_some(), "who enters has a ticket");
         }
         for holder in &view.ledger.holders {
             let stays = next.holder(&holder.id).is_some();
-            let dead = watched.lapsed(&view, holder, now);
+            let dead = watched.lapsed(&view, holder, now) || self.forced.contains(&holder.id);
             assert!(stays || holder.id == id(who) || dead, "a commit removes only its author and the dead");
             assert!(stays || view.ticket(&holder.id).is_none() || commit.drop.contains(&holder.id), "a sweep drops the ticket");
         }
@@ -402,7 +456,7 @@ fn show(decision: &Decision) -> String {
         Decision::AskToStop(commit) => format!("ask {}", commit.wake.iter().map(name).collect::<Vec<_>>().join(" ")),
         Decision::Full { waiting } => format!("full, {waiting} wait"),
         Decision::Gone => "gone".into(),
-        Decision::Stop(why) => format!("stop, {why:?}").to_lowercase(),
+        Decision::Stop(why) => format!("stop, {}", why.word()),
         Decision::Wait { until, why } => {
             let why = match why {
                 Why::Held => "held",

@@ -9,6 +9,8 @@ mod signals;
 #[path = "support/vault.rs"]
 mod vault;
 
+#[path = "end_to_end/breaking.rs"]
+mod breaking;
 #[path = "end_to_end/coming_from.rs"]
 mod coming_from;
 #[path = "end_to_end/completions.rs"]

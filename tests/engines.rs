@@ -15,7 +15,7 @@ use support::postgres::Postgres as Database;
 use support::redis::Server;
 use support::until;
 use vaultlock::bell::Bell;
-use vaultlock::ledger::{Guard, Id, Life, commit, view::FIRST};
+use vaultlock::ledger::{Commit, Guard, Id, Life, Stop, StopReason, commit, view::FIRST};
 use vaultlock::store::file::FileStore;
 use vaultlock::store::memory::MemoryServer;
 use vaultlock::store::postgres::{Address as DatabaseAddress, Postgres, Surroundings};
@@ -89,6 +89,7 @@ suite! {
     only_the_first_waiters_are_listed_and_all_are_counted
     a_commit_is_carried_out_whole_or_not_at_all
     a_withdrawal_needs_no_version
+    who_has_no_ticket_asks_another_to_end
     a_wait_ends_in_time_and_by_the_bell
     a_wake_reaches_the_one_it_names
     a_wake_between_view_and_wait_is_not_missed
@@ -239,6 +240,27 @@ fn a_withdrawal_needs_no_version(place: &dyn Place) {
     hold(&mut *other, name.as_str(), &them);
     let left = done(store.commit(&name, &me.id, &commit::withdraw(&view, &me.id)).unwrap());
     assert_eq!((left.waiting, left.ledger.holders.len(), left.ledger.version), (0, 1, 1));
+}
+
+fn who_has_no_ticket_asks_another_to_end(place: &dyn Place) {
+    let (name, operator) = (lock("broken"), ticket("operator").id);
+    let (holder, waiters) = (ticket("holder"), ["b", "c", "d", "e"].map(ticket));
+    hold(place.open().as_mut(), "broken", &holder);
+    let mut store = place.open();
+    waiters.iter().for_each(|waiter| drop(store.take(&name, waiter).unwrap()));
+    let mut outside = place.open();
+    for target in [&holder, &waiters[3]] {
+        let view = outside.view(&name, None).unwrap();
+        let mut ledger = view.ledger.clone();
+        ledger.version += 1;
+        ledger.stops.push(Stop { id: target.id.clone(), why: StopReason::Preempted });
+        let ask = Commit { ledger: Some(ledger), guards: vec![Guard::Present(target.id.clone())], ..nothing(&view) };
+        done(outside.commit(&name, &operator, &ask).unwrap());
+        let stops = place.open().view(&name, None).unwrap().ledger.stops;
+        assert!(stops.iter().any(|stop| stop.id == target.id), "{stops:?}");
+        let stranger = Commit { guards: vec![Guard::Present(operator.clone())], ..ask };
+        assert!(matches!(outside.commit(&name, &operator, &stranger).unwrap(), Outcome::Conflict(_)));
+    }
 }
 
 fn a_wait_ends_in_time_and_by_the_bell(place: &dyn Place) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use vaultlock::job::{End, Event as Job, Verdict};
-use vaultlock::ledger::StopReason;
+use vaultlock::ledger::{Breaker, StopReason};
 use vaultlock::run::guard::Guard;
 use vaultlock::run::orders::{Event, IfUnavailable, Order, Reason, Saying, Stragglers};
 use vaultlock::session::{Ending, Loss, News};
@@ -58,7 +58,7 @@ fn a_job_that_ends_by_itself_gives_its_own_code() {
 fn a_superseded_job_goes_down_the_same_ladder_and_is_76() {
     let mut guard = running(Stragglers::Leave);
     let loss = Loss::Stopped(StopReason::Superseded);
-    let said = Order::Say(Saying::Lost(Reason::Loss { at: 0, loss }));
+    let said = Order::Say(Saying::Lost(Reason::Loss { at: 0, loss: loss.clone() }));
     assert_eq!(guard.handle(Event::News(News::Lost { at: 0, loss }), at(1.0)), [said, Order::Stop]);
     assert_eq!(guard.handle(Event::Job(Job::Ended(End::Code(0))), at(1.1)), [Order::Kill], "whatever the job makes of it");
     assert_eq!(guard.handle(Event::Killed(Ok(())), at(1.2)), [Order::Leave]);
@@ -68,7 +68,8 @@ fn a_superseded_job_goes_down_the_same_ladder_and_is_76() {
 
 #[test]
 fn a_waiter_that_is_superseded_is_76_and_another_request_to_end_is_busy() {
-    for (why, code) in [(StopReason::Superseded, 76), (StopReason::Broken, 75)] {
+    let breaker = Breaker { by: "root@db1".to_owned(), reason: "an incident".to_owned() };
+    for (why, code) in [(StopReason::Superseded, 76), (StopReason::Broken(breaker), 75)] {
         let end = guard(Stragglers::Leave).handle(Event::Ended(Ending::Stopped(why)), at(1.0));
         assert_eq!(end.last(), Some(&Order::Finish(Verdict::Code(code))));
     }
@@ -118,8 +119,8 @@ fn who_wakes_up_after_the_kill_time_kills_at_once() {
 fn every_kind_of_loss_stops_the_job() {
     for loss in [Loss::Forgotten, Loss::Swept, Loss::Stopped(StopReason::Preempted)] {
         let mut guard = running(Stragglers::Leave);
-        let orders = guard.handle(Event::News(News::Lost { at: 0, loss }), at(1.0));
-        assert_eq!(orders, [Order::Say(Saying::Lost(Reason::Loss { at: 0, loss })), Order::Stop]);
+        let orders = guard.handle(Event::News(News::Lost { at: 0, loss: loss.clone() }), at(1.0));
+        assert_eq!(orders, [Order::Say(Saying::Lost(Reason::Loss { at: 0, loss: loss.clone() })), Order::Stop]);
         assert_eq!(guard.wake_at(), at(3.5), "the grace, which ends before the lease does");
         let mut late = running(Stragglers::Leave);
         let _ = late.handle(Event::News(News::Lost { at: 0, loss }), at(4.0));

@@ -17,6 +17,8 @@ mod judge;
 mod mix;
 #[path = "simulator/nest.rs"]
 mod nest;
+#[path = "simulator/operator.rs"]
+mod operator;
 #[path = "simulator/outside.rs"]
 mod outside;
 #[path = "simulator/processes.rs"]

@@ -53,6 +53,8 @@ pub enum Verb {
     Extend(Extend),
     /// Show who holds locks and who waits
     Status(Status),
+    /// Take a lock from its holder: its job is stopped
+    Break(Break),
     /// Run a command unless a fencing number is below a resource's high-water mark
     Fence(Fence),
     /// Tell what the store can promise
@@ -200,6 +202,27 @@ pub struct Doctor {
     /// Say also which store fits what
     #[arg(long, conflicts_with = "json")]
     pub explain: bool,
+}
+
+/// `vaultlock break`.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "vaultlock break [OPTIONS] --session ID --reason TEXT NAME")]
+pub struct Break {
+    /// The lock
+    #[arg(add = ArgValueCandidates::new(complete::locks))]
+    pub name: String,
+    /// Whom to take it from, or who is to wait for it no longer: the session that status shows
+    #[arg(long, value_name = "ID")]
+    pub session: String,
+    /// Told to whoever loses the lock, together with your name
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Only if the lock still has this version (status --json shows it); else end with 75
+    #[arg(long, value_name = "N")]
+    pub if_version: Option<u64>,
+    /// Give the lock away at once, without waiting for the job to end: two jobs may run beside each other
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `vaultlock fence`.

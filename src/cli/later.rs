@@ -8,7 +8,6 @@ use crate::exit::Exit;
 /// Verbs and options to come; each leaves this list when it arrives.
 pub const LATER: &[&str] = &[
     "history",
-    "break",
     "reserve",
     "turn",
     "--watch",

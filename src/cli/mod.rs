@@ -1,6 +1,7 @@
 //! What was typed and what is printed: one file a verb.
 
 pub mod args;
+mod breaking;
 mod check;
 mod claim;
 pub mod complete;
@@ -46,6 +47,7 @@ pub fn main(words: Vec<OsString>) -> Result<Exit, (Exit, anyhow::Error)> {
         Verb::Extend(typed) => extend::extend(typed, &args.global, &config(&args.global)?),
         Verb::Status(typed) => status::status(typed, &args.global, &config(&args.global)?),
         Verb::Doctor(typed) => doctor::doctor(typed, &args.global, &config(&args.global)?),
+        Verb::Break(typed) => breaking::break_lock(typed, &args.global, &config(&args.global)?),
         Verb::Fence(typed) => fence::fence(typed, &args.global),
         Verb::Completions { shell } => print(&complete::script(*shell)),
     }

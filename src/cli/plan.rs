@@ -237,14 +237,27 @@ fn environment(locks: &[Name], location: &Location) -> Vec<(OsString, Option<OsS
     ]
 }
 
+fn host() -> String {
+    gethostname().ok().and_then(|host| host.into_string().ok()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// For people only, so the environment is good enough: a look into the user database costs more than the lock.
+fn user() -> String {
+    let user = ["LOGNAME", "USER"].iter().find_map(|name| env::var(name).ok().filter(|user| !user.is_empty()));
+    user.unwrap_or_else(|| getuid().to_string())
+}
+
+/// Who types, for people.
+pub fn user_at_host() -> String {
+    codec::cut_label(&format!("{}@{}", user(), host()))
+}
+
 fn who(label: Option<&str>, program: &OsStr) -> Who {
-    let host = gethostname().ok().and_then(|host| host.into_string().ok()).unwrap_or_else(|| "unknown".to_owned());
+    let host = host();
     let label = match label {
         Some(label) => label.to_owned(),
         None => {
-            // For people only, so the environment is good enough: a look into the user database costs more than the lock.
-            let user = ["LOGNAME", "USER"].iter().find_map(|name| env::var(name).ok().filter(|user| !user.is_empty()));
-            let user = user.unwrap_or_else(|| getuid().to_string());
+            let user = user();
             // The name alone: arguments may hold what is nobody's business.
             let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy();
             format!("{user}@{host} {name}")

@@ -10,7 +10,8 @@ use super::args::{self, Global};
 use super::config::Config;
 use super::{print, stores};
 use crate::exit::Exit;
-use crate::ledger::{Holder, Life, Listed, Mode, StopReason, View};
+use crate::ledger::codec::LONGEST_LABEL;
+use crate::ledger::{Breaker, Holder, Id, Life, Listed, Mode, StopReason, View};
 use crate::name::Name;
 use crate::shown::{shown, shown_json};
 use crate::store::{self, Store};
@@ -79,8 +80,10 @@ struct HolderRow {
     priority: i32,
     /// Raised to that of the most urgent one that waits for it.
     effective_priority: i32,
-    /// Why it is asked to end, if it is.
-    asked_to_stop: Option<StopReason>,
+    /// Why it is asked to end, if it is, in a word.
+    asked_to_stop: Option<&'static str>,
+    /// Who broke it, and why.
+    broken: Option<Breaker>,
     label: String,
     host: String,
     pid: u32,
@@ -98,6 +101,8 @@ struct QueueRow {
     session: String,
     mode: Mode,
     priority: i32,
+    asked_to_stop: Option<&'static str>,
+    broken: Option<Breaker>,
     label: String,
     host: String,
     pid: u32,
@@ -145,7 +150,8 @@ impl HolderRow {
                 .filter(|listed| listed.life != Life::Dead)
                 .map(|listed| listed.ticket.priority)
                 .fold(holder.priority, i32::max),
-            asked_to_stop: view.ledger.stops.iter().find(|stop| stop.id == holder.id).map(|stop| stop.why),
+            asked_to_stop: asked(&holder.id, view).map(StopReason::word),
+            broken: broken(&holder.id, view),
             label: holder.who.label.clone(),
             host: holder.who.host.clone(),
             pid: holder.who.pid,
@@ -165,6 +171,8 @@ impl QueueRow {
             session: ticket.id.session(),
             mode: ticket.mode,
             priority: ticket.priority,
+            asked_to_stop: asked(&ticket.id, view).map(StopReason::word),
+            broken: broken(&ticket.id, view),
             label: ticket.who.label.clone(),
             host: ticket.who.host.clone(),
             pid: ticket.who.pid,
@@ -172,6 +180,18 @@ impl QueueRow {
             alive: alive(Some(listed.life)),
             waited: view.now.since(listed.at),
         }
+    }
+}
+
+/// Why a claim is asked to end, if it is.
+fn asked<'a>(id: &Id, view: &'a View) -> Option<&'a StopReason> {
+    view.ledger.stops.iter().find(|stop| stop.id == *id).map(|stop| &stop.why)
+}
+
+fn broken(id: &Id, view: &View) -> Option<Breaker> {
+    match asked(id, view)? {
+        StopReason::Broken(breaker) => Some(breaker.clone()),
+        _ => None,
     }
 }
 
@@ -234,25 +254,31 @@ fn held(holder: &HolderRow) -> String {
         (typed, raised) if raised > typed => format!(", priority {typed}, raised to {raised} by who waits"),
         (typed, _) => format!(", priority {typed}"),
     };
-    let asked = match holder.asked_to_stop {
-        Some(StopReason::Preempted) => ", asked to stop for one of a higher priority",
-        Some(StopReason::Superseded) => ", asked to stop for a newer one of its group",
-        Some(StopReason::Broken | StopReason::Reserved) => ", asked to stop",
-        None => "",
-    };
+    let asked = asked_to_stop(holder.asked_to_stop, holder.broken.as_ref());
     let (held_for, fence, session) = (whole(holder.held_for), holder.fence, &holder.session);
     format!("{who} for {held_for}, fence {fence}, session {session}, {lease}{shared}{priority}{asked}")
 }
 
 fn queued(waiter: &QueueRow) -> String {
+    let asked = asked_to_stop(waiter.asked_to_stop, waiter.broken.as_ref());
     let gone = if waiter.alive == Some(false) { ", its processes are gone" } else { "" };
     let who = who(&waiter.label, &waiter.host, waiter.pid);
     let shared = if waiter.mode == Mode::Shared { ", shared" } else { "" };
     let priority = if waiter.priority == 0 { String::new() } else { format!(", priority {}", waiter.priority) };
-    format!("{who} waits for {}, session {}{shared}{priority}{gone}", whole(waiter.waited), waiter.session)
+    format!("{who} waits for {}, session {}{shared}{priority}{gone}{asked}", whole(waiter.waited), waiter.session)
 }
 
-fn who(label: &str, host: &str, pid: u32) -> String {
+fn asked_to_stop(word: Option<&str>, broken: Option<&Breaker>) -> String {
+    match (word, broken) {
+        (_, Some(Breaker { by, reason })) => format!(", broken by {}: {}", shown(by, WIDTH), shown(reason, LONGEST_LABEL)),
+        (Some("preempted"), _) => ", asked to stop for one of a higher priority".to_owned(),
+        (Some("superseded"), _) => ", asked to stop for a newer one of its group".to_owned(),
+        (Some(_), _) => ", asked to stop".to_owned(),
+        (None, _) => String::new(),
+    }
+}
+
+pub(super) fn who(label: &str, host: &str, pid: u32) -> String {
     format!("{} (host {}, pid {pid})", shown(label, WIDTH), shown(host, WIDTH))
 }
 

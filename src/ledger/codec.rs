@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::policy::FURTHEST_LEAD;
 use super::room::MOST_HOLDERS;
 use super::stops::MOST_STOPS;
-use super::{Holder, Ledger, Level, Ticket, fence};
+use super::{Breaker, Holder, Ledger, Level, Stop, StopReason, Ticket, fence};
 use crate::name::Name;
 use crate::time::Wall;
 use crate::timing::LONGEST_TTL;
@@ -88,6 +88,7 @@ pub fn read_ledger(text: &[u8], name: &str, version: u64, now: Wall) -> Result<L
         (ledger.holders.iter().all(honest_rules), "a holder's rules are out of range"),
         (distinct(ledger.holders.iter().map(|h| &h.id)), "a holder stands in it twice"),
         (ledger.stops.len() <= MOST_STOPS, "it asks more claims to stop than any lock has"),
+        (ledger.stops.iter().all(honest_stop), "a request to stop says too much"),
         (ledger.rests.len() <= MOST_HOLDERS, "more of its holders rest than any lock can have"),
         (ledger.rests.iter().all(|rest| rest.honest() && honest_rules(&rest.holder)), "a rest in it is out of range"),
         (ledger.rated.as_ref().is_none_or(|rated| rated.honest()), "its rate is out of range"),
@@ -166,6 +167,11 @@ fn honest_ttl(ttl_ms: u64) -> bool {
 fn honest_rules(holder: &Holder) -> bool {
     let group = holder.group.as_ref().is_none_or(|group| group.len() <= LONGEST_LABEL);
     group && holder.slots >= 1 && holder.keep.is_none_or(|keep| keep.slots >= 1)
+}
+
+fn honest_stop(stop: &Stop) -> bool {
+    let StopReason::Broken(Breaker { by, reason }) = &stop.why else { return true };
+    by.len() <= LONGEST_LABEL && reason.len() <= LONGEST_LABEL
 }
 
 fn distinct<T: Ord>(items: impl Iterator<Item = T>) -> bool {

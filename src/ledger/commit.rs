@@ -73,13 +73,15 @@ pub fn give_up(view: &View, id: &Id) -> Option<Commit> {
 /// If it was asked to, the request goes with it.
 pub fn withdraw(view: &View, id: &Id) -> Commit {
     let mut ledger = view.ledger.clone();
-    let asked = ledger.stops.iter().any(|stop| stop.id == *id);
+    let asked = view.ticket(id).is_some() && ledger.stops.iter().any(|stop| stop.id == *id);
     if asked {
         ledger.version += 1;
         forget_done(&mut ledger, view, std::slice::from_ref(id));
     }
     let wakes = wake(view, next_to_enter(view, &ledger, id));
-    Commit { drop: vec![id.clone()], ledger: asked.then_some(ledger), ..wakes }
+    // As for a release: one from before a flush must not fit the ledger after it.
+    let guards = asked.then(|| Guard::Present(id.clone())).into_iter().collect();
+    Commit { drop: vec![id.clone()], ledger: asked.then_some(ledger), guards, ..wakes }
 }
 
 /// Wakes and changes nothing.

@@ -68,9 +68,9 @@ pub enum Why {
 /// Decides for `me`. `watched` must have looked at this very view.
 pub fn decide(view: &View, me: &Me, watched: &Watched, now: Tick) -> Decision {
     let id = &me.ticket.id;
-    let obeys = |why: StopReason| why != StopReason::Superseded || !mutant::on(Mutant::SupersededStays);
-    if let Some(stop) = view.ledger.stops.iter().find(|stop| stop.id == *id && obeys(stop.why)) {
-        return Decision::Stop(stop.why);
+    let obeys = |why: &StopReason| *why != StopReason::Superseded || !mutant::on(Mutant::SupersededStays);
+    if let Some(stop) = view.ledger.stops.iter().find(|stop| stop.id == *id && obeys(&stop.why)) {
+        return Decision::Stop(stop.why.clone());
     }
     let Some(mine) = view.living(id) else { return Decision::Gone };
     if let Some(holder) = view.ledger.holder(id) {
@@ -80,7 +80,7 @@ pub fn decide(view: &View, me: &Me, watched: &Watched, now: Tick) -> Decision {
             Decision::Adopt(enter::adopt(view, me))
         };
     }
-    if stops::is_superseded(view, mine) && obeys(StopReason::Superseded) {
+    if stops::is_superseded(view, mine) && obeys(&StopReason::Superseded) {
         return Decision::Stop(StopReason::Superseded);
     }
     let decision = queue(view, me, mine, watched, now);

@@ -10,7 +10,7 @@ use crate::time::Wall;
 /// The commit that lets me in at `now` by the store's clock, and sweeps those found dead.
 pub(super) fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gone: &[&Listed], now: Wall) -> Commit {
     let ticket = &mine.ticket;
-    let fence = next_fence(view, me);
+    let fence = next_fence(view, me.remembered, me.wall);
     let mut ledger = view.ledger.clone();
     ledger.version += 1;
     ledger.epoch = view.epoch.clone();
@@ -55,7 +55,7 @@ pub(super) fn enter(view: &View, me: &Me, mine: &Listed, lapsed: &[&Holder], gon
 }
 
 /// The guard that a claim called dead is still in the state in which it was so called: no sweep without its proof.
-fn judged(view: &View, id: &Id) -> Guard {
+pub(super) fn judged(view: &View, id: &Id) -> Guard {
     match view.ticket(id).map(|listed| listed.life) {
         None => Guard::Absent(id.clone()),
         Some(Life::Beat { count, .. }) => Guard::Still(id.clone(), Some(count)),
@@ -64,10 +64,10 @@ fn judged(view: &View, id: &Id) -> Guard {
 }
 
 /// A ledger without a past may have had one that was lost; so may one from another life of the store, at its end.
-pub(super) fn next_fence(view: &View, me: &Me) -> u64 {
+pub(super) fn next_fence(view: &View, remembered: u64, wall: Wall) -> u64 {
     let blank = view.ledger.version == 0 && !mutant::on(Mutant::BlankIsNew);
     let may_have_lost = blank || view.ledger.epoch != view.epoch;
-    fence::next(view.ledger.fence, fence::floor(view.now, me.wall), me.remembered, may_have_lost)
+    fence::next(view.ledger.fence, fence::floor(view.now, wall), remembered, may_have_lost)
 }
 
 /// The commit that carries my holding over into a new life of the store.
@@ -78,7 +78,7 @@ pub(super) fn adopt(view: &View, me: &Me) -> Commit {
     forget_done(&mut ledger, view, &[]);
     // With the epoch goes the sign that grants may have been lost: the leap must not be lost with it.
     if !mutant::on(Mutant::NoLeapOnAdopt) {
-        ledger.fence = next_fence(view, me);
+        ledger.fence = next_fence(view, me.remembered, me.wall);
     }
     Commit {
         version: view.ledger.version,

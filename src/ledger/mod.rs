@@ -4,6 +4,7 @@
 //! compare-and-swap on its version. A [`Commit`] may add only its author to the holders, and remove only its author
 //! or claims it has proven dead.
 
+pub mod breaking;
 pub mod codec;
 pub mod commit;
 pub mod cycle;
@@ -178,13 +179,33 @@ pub struct Stop {
     pub why: StopReason,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StopReason {
     Preempted,
-    Broken,
+    Broken(Breaker),
     Superseded,
     Reserved,
+}
+
+impl StopReason {
+    /// The reason in one word, as scripts read it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            StopReason::Preempted => "preempted",
+            StopReason::Broken(_) => "broken",
+            StopReason::Superseded => "superseded",
+            StopReason::Reserved => "reserved",
+        }
+    }
+}
+
+/// Who takes a lock from its holder, and why: an operator's words, to be escaped before they are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Breaker {
+    pub by: String,
+    pub reason: String,
 }
 
 /// What everybody must agree on about one lock. Its size grows with holders, not with waiters.

@@ -8,6 +8,7 @@ use super::enter::next_fence;
 use super::policy::Supersede;
 use super::room::obstacle;
 use super::{Holder, Id, Ledger, Life, Listed, Me, Stop, StopReason, View};
+use crate::time::Wall;
 
 /// So many requests may stand at once; further ones wait until some of these are done.
 pub const MOST_STOPS: usize = 256;
@@ -49,7 +50,8 @@ pub(super) fn preempt(view: &View, me: &Me, living: &[&Holder]) -> Option<Commit
             staying.pop();
         }
     }
-    ask(view, me, asked.into_iter().map(|holder| (holder.id.clone(), StopReason::Preempted)).collect())
+    let whom = asked.into_iter().map(|holder| (holder.id.clone(), StopReason::Preempted)).collect();
+    ask(view, &me.ticket.id, (me.remembered, me.wall), whom)
 }
 
 /// Asks the older ones of my group to end: the newest wins.
@@ -60,7 +62,7 @@ pub(super) fn supersede(view: &View, me: &Me, mine: &Listed) -> Option<Commit> {
         is_of_group(other, mine) && other.seq < mine.seq && (how == Supersede::Running || !holds)
     });
     let ids = older.map(|other| other.ticket.id.clone()).filter(|id| !is_asked(view, id));
-    ask(view, me, ids.map(|id| (id, StopReason::Superseded)).collect())
+    ask(view, &me.ticket.id, (me.remembered, me.wall), ids.map(|id| (id, StopReason::Superseded)).collect())
 }
 
 /// Whether a newer one of my group is here that replaces me. It says so by a request as well, but on a store where who joins
@@ -86,11 +88,12 @@ fn is_of_group(other: &Listed, mine: &Listed) -> bool {
     other.life != Life::Dead && group.is_some() && other.ticket.policy.group == *group
 }
 
-fn is_asked(view: &View, id: &Id) -> bool {
+pub(super) fn is_asked(view: &View, id: &Id) -> bool {
     view.ledger.stops.iter().any(|stop| stop.id == *id)
 }
 
-fn ask(view: &View, me: &Me, whom: Vec<(Id, StopReason)>) -> Option<Commit> {
+/// The commit that asks them, as long as `present` has its ticket.
+pub(super) fn ask(view: &View, present: &Id, (remembered, wall): (u64, Wall), whom: Vec<(Id, StopReason)>) -> Option<Commit> {
     let mut ledger = view.ledger.clone();
     forget_done(&mut ledger, view, &[]);
     let room = MOST_STOPS.saturating_sub(ledger.stops.len());
@@ -101,7 +104,7 @@ fn ask(view: &View, me: &Me, whom: Vec<(Id, StopReason)>) -> Option<Commit> {
     ledger.version += 1;
     // With its first version goes the sign that grants may have been lost: the leap must not be lost with it.
     if view.ledger.version == 0 {
-        ledger.fence = next_fence(view, me);
+        ledger.fence = next_fence(view, remembered, wall);
     }
     let wake = stops.iter().map(|stop| stop.id.clone()).collect();
     ledger.stops.extend(stops);
@@ -110,7 +113,7 @@ fn ask(view: &View, me: &Me, whom: Vec<(Id, StopReason)>) -> Option<Commit> {
         epoch: view.epoch.clone(),
         ledger: Some(ledger),
         drop: Vec::new(),
-        guards: vec![Guard::Present(me.ticket.id.clone())],
+        guards: vec![Guard::Present(present.clone())],
         wake,
         settle: None,
         show: true,

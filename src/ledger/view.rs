@@ -227,7 +227,7 @@ mod tests {
         view = let_in(view, &urgent);
         assert_eq!(view.enough(Some(&others[0].id)), LISTED);
         let mut asked = let_in(queue(&others, Life::Alive), &others[0]);
-        asked.ledger.stops.push(crate::ledger::Stop { id: others[0].id.clone(), why: crate::ledger::StopReason::Broken });
+        asked.ledger.stops.push(crate::ledger::Stop { id: others[0].id.clone(), why: crate::ledger::StopReason::Superseded });
         assert_eq!(asked.enough(Some(&others[1].id)), LISTED);
     }
 }

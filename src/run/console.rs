@@ -6,7 +6,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::orders::{IfUnavailable, Reason, Saying};
-use crate::ledger::{Cycle, Holder, StopReason, Why};
+use crate::ledger::codec::LONGEST_LABEL;
+use crate::ledger::{Breaker, Cycle, Holder, StopReason, Why};
 use crate::name::Name;
 use crate::session::{Loss, Standing};
 use crate::shown::shown;
@@ -57,7 +58,7 @@ impl Console {
             Saying::Trouble(text) => self.detail(&format!("{}: {text}; trying again", self.store)),
             Saying::Recovered => self.detail(&format!("{} answers again", self.store)),
             Saying::Busy(standing) => self.note(&self.busy(standing)),
-            Saying::Stopped(why) => self.note(&format!("{}: {} while it waited", self.lock, stopped(why))),
+            Saying::Stopped(why) => self.note(&format!("{}: {} while it waited", self.lock, stopped(&why))),
             Saying::Entangled(cycle) => self.note(&entangled(&cycle)),
             Saying::LeftBehind(pids) => self.note(&format!(
                 "{}: the job left processes behind ({}), which run on without the lock; --stragglers wait or kill changes that",
@@ -199,10 +200,10 @@ impl Console {
             }
             Reason::Lapsed { unrenewed, trouble } => format!("no renewal for {} ({trouble})", span(unrenewed)),
             Reason::Loss { loss: Loss::Forgotten, .. } => {
-                format!("{} forgot it (restarted without its data, or wiped)", self.store)
+                format!("{} knows it no more (restarted without its data, wiped, or told so by break --force)", self.store)
             }
             Reason::Loss { loss: Loss::Swept, .. } => "it was taken away while this host did not answer".to_owned(),
-            Reason::Loss { loss: Loss::Stopped(why), .. } => stopped(why).to_owned(),
+            Reason::Loss { loss: Loss::Stopped(why), .. } => stopped(&why),
         }
     }
 
@@ -290,12 +291,14 @@ fn entangled(cycle: &Cycle) -> String {
     format!("{} is busy: {ring}, held around this one; take all these locks in one run, or in the same order", lock(&cycle.lock))
 }
 
-fn stopped(why: StopReason) -> &'static str {
+fn stopped(why: &StopReason) -> String {
     match why {
-        StopReason::Preempted => "it was taken by preemption",
-        StopReason::Broken => "it was broken by an operator",
-        StopReason::Superseded => "it was superseded",
-        StopReason::Reserved => "a reservation began",
+        StopReason::Preempted => "it was taken by preemption".to_owned(),
+        StopReason::Broken(Breaker { by, reason }) => {
+            format!("it was broken by {}: {}", shown(by, LABEL_WIDTH), shown(reason, LONGEST_LABEL))
+        }
+        StopReason::Superseded => "it was superseded".to_owned(),
+        StopReason::Reserved => "a reservation began".to_owned(),
     }
 }
 

@@ -215,8 +215,9 @@ impl Guard {
                 Some(self.conflict)
             }
             Ending::Stopped(why) => {
+                let code = if why == StopReason::Superseded { Exit::Superseded.code() } else { self.conflict };
                 orders.push(Order::Say(Saying::Stopped(why)));
-                Some(if why == StopReason::Superseded { Exit::Superseded.code() } else { self.conflict })
+                Some(code)
             }
             Ending::Entangled(cycle) => {
                 orders.push(Order::Say(Saying::Entangled(cycle)));

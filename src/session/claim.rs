@@ -22,6 +22,9 @@ use crate::store::{self, Kind, Liveness, Outcome};
 use crate::time::{Tick, Wall};
 use crate::timing::Timing;
 
+/// For so long a clock that is within 1 % of the store's is as good for counting grants.
+const LONGEST_RECKONING: Duration = Duration::from_secs(5);
+
 /// One claim to one lock.
 pub struct Claim {
     pub(super) ticket: Ticket,
@@ -34,6 +37,8 @@ pub struct Claim {
     pub(super) phase: Phase,
     pub(super) watched: Watched,
     pub(super) view: Option<View>,
+    /// When the store showed it.
+    viewed: Tick,
     /// The send time of the last acknowledged beat: what the lease hangs on.
     pub(super) base: Option<Tick>,
     /// When the store last answered, or was first asked.
@@ -113,6 +118,7 @@ impl Claim {
             phase: Phase::Joining { first: None },
             watched,
             view: None,
+            viewed: Tick(0),
             base: None,
             heard: None,
             again_at: Tick(0),
@@ -223,6 +229,9 @@ impl Claim {
     }
 
     fn take_in(&mut self, sent: Tick, now: Tick, wall: Wall, answer: Answer) {
+        if let Answer::View(_) | Answer::Outcome(Outcome::Done(Some(_)) | Outcome::Conflict(_)) = &answer {
+            self.viewed = now;
+        }
         match (self.phase.clone(), answer) {
             (_, Answer::Survey(view)) => self.surveyed(view),
             (Phase::Joining { first }, Answer::View(view)) => {
@@ -279,6 +288,7 @@ impl Claim {
         match decision {
             None => self.phase = Phase::Waiting(Pause::Look),
             Some(D::Enter(_) | D::AskToStop(_)) if self.paused => self.rest(now, Why::Queued, Tick::NEVER),
+            Some(D::Enter(_)) if self.is_out_of_date(now) => self.phase = Phase::Waiting(Pause::Look),
             Some(D::Enter(commit) | D::AskToStop(commit)) => self.phase = Phase::Committing(commit),
             Some(D::Rouse(commit)) => {
                 self.watched.rouse();
@@ -297,6 +307,12 @@ impl Claim {
             }
             Some(D::Gone) => self.rejoin(),
         }
+    }
+
+    /// Grants that are counted or rest are dated by the store's clock. In ten minutes mine may be six seconds off it.
+    fn is_out_of_date(&self, now: Tick) -> bool {
+        let plain = |view: &View| view.ledger.rated.is_none() && view.ledger.rests.is_empty() && self.ticket.policy.is_none();
+        !self.view.as_ref().is_some_and(plain) && now.0 > (self.viewed + LONGEST_RECKONING).0
     }
 
     /// My ticket is gone from under me while I waited: start again at the tail, under an id nobody has dropped.

@@ -3,6 +3,7 @@
 //! [`Claim`] is the protocol, pure: it is told the time and the store's answers, and says what to do next. [`Session`]
 //! does it: one thread turns it and is the heartbeat. A run's claims, one or several, are a [`Bundle`].
 
+pub mod breaking;
 pub mod bundle;
 pub mod claim;
 mod entangled;
@@ -15,6 +16,7 @@ mod turn;
 mod waiting;
 pub mod words;
 
+pub use breaking::Breaking;
 pub use bundle::Bundle;
 pub use claim::Claim;
 pub use notes::Notes;

@@ -62,7 +62,7 @@ pub enum News {
 }
 
 /// Why a lock was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// The ticket is not in the store any more.
     Forgotten,

@@ -30,6 +30,7 @@ fn json_has_the_promised_keys() {
     let of_a_holder = [
         "alive",
         "asked_to_stop",
+        "broken",
         "effective_priority",
         "expires_in",
         "fence",
@@ -43,7 +44,8 @@ fn json_has_the_promised_keys() {
     ];
     assert_eq!(keys(held), of_a_holder);
     let queued = &status["queue"][0];
-    let of_a_waiter = ["alive", "host", "label", "mode", "pid", "position", "priority", "session", "since"];
+    let of_a_waiter =
+        ["alive", "asked_to_stop", "broken", "host", "label", "mode", "pid", "position", "priority", "session", "since"];
     assert_eq!(keys(queued), of_a_waiter);
     assert!(is_utc(&status["as_of"]) && is_utc(&held["since"]) && is_utc(&queued["since"]), "{status}");
     assert_eq!((&status["name"], &status["mode"], &status["slots"]), (&json!("x"), &json!("exclusive"), &json!(1)));

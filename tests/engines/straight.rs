@@ -80,7 +80,7 @@ pub fn what_is_not_plain_is_only_taken(place: &dyn Place) {
     let (name, other) = (lock("ruled"), ticket("other"));
     let view = store.take(&name, &other).unwrap();
     let mut ledger = Ledger { version: view.ledger.version + 1, ..view.ledger.clone() };
-    ledger.stops.push(Stop { id: other.id.clone(), why: StopReason::Broken });
+    ledger.stops.push(Stop { id: other.id.clone(), why: StopReason::Superseded });
     let stopped = Commit { ledger: Some(ledger), drop: vec![other.id.clone()], ..nothing(&view) };
     done(store.commit(&name, &other.id, &stopped).unwrap());
     waits(&name, "more than a ledger at rest says");

@@ -149,3 +149,9 @@ fn a_password_shows_nowhere() {
         assert!(!text.contains(CANARY), "{text}");
     }
 }
+
+#[test]
+fn a_holder_and_a_waiter_are_broken_and_say_why() {
+    let (_server, stage) = scene();
+    crate::stage::is_broken_with_its_reason(&stage);
+}

@@ -96,3 +96,9 @@ fn of_fifty_that_will_not_wait_one_runs_and_the_others_leave_at_once() {
     assert_eq!((codes[0], codes[1], codes[49]), (0, 75, 75));
     assert_eq!(stage.text("ran"), "ran\n");
 }
+
+#[test]
+fn a_holder_and_a_waiter_are_broken_and_say_why() {
+    let server = Server::start();
+    crate::stage::is_broken_with_its_reason(&Stage::new(&server.url()));
+}

@@ -75,7 +75,7 @@ fn a_store_that_is_dropped_under_a_held_lock_ends_the_job() {
     server.forget();
     let done = holder.end();
     assert_eq!(done.code, 121);
-    assert!(done.err.contains("forgot it"), "{}", done.err);
+    assert!(done.err.contains("knows it no more"), "{}", done.err);
     let waited = stage.wait_for_jobs(2) - cut;
     println!("    after a drop: {waited:.2} s (max_ttl 3 s)");
     stage.log().dead_in_time(0, cut, MOST);

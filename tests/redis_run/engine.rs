@@ -36,7 +36,7 @@ fn a_server_that_comes_back_empty_has_forgotten_and_everyone_waits_until_no_one_
     let waiter = stage.queue(&["-v"], &["for", "5"]);
     let done = holder.end();
     assert_eq!(done.code, 121);
-    assert!(done.err.contains("lost x: redis at 127.0.0.1:") && done.err.contains("forgot it"), "{}", done.err);
+    assert!(done.err.contains("lost x: redis at 127.0.0.1:") && done.err.contains("knows it no more"), "{}", done.err);
     let waited = stage.wait_for_jobs(2) - cut;
     println!("    after an empty restart: {waited:.2} s (max_ttl 3 s)");
     stage.log().dead_in_time(0, cut, MOST);
@@ -55,7 +55,7 @@ fn a_holder_hears_the_server_die_and_looks_at_once_not_at_its_next_beat() {
     let cut = now();
     server.restart();
     let done = holder.end();
-    assert!(done.code == 121 && done.err.contains("forgot it"), "{}: {}", done.code, done.err);
+    assert!(done.code == 121 && done.err.contains("knows it no more"), "{}: {}", done.code, done.err);
     assert!(now() - cut < 3.0, "it beats every 6 s, and was told after {:.2} s", now() - cut);
 }
 
@@ -68,7 +68,7 @@ fn a_flush_under_a_held_lock_ends_the_job_and_fresh_does_not_excuse_it() {
     let cut = now();
     server.tell(&["FLUSHALL"]);
     let done = holder.end();
-    done.said_one_line(121, &["forgot it (restarted without its data, or wiped)"]);
+    done.said_one_line(121, &["knows it no more (restarted without its data, wiped, or told so by break --force)"]);
     let waited = stage.wait_for_jobs(2) - cut;
     println!("    after a flush: {waited:.2} s (max_ttl 3 s)");
     stage.log().dead_in_time(0, cut, MOST);

@@ -146,6 +146,11 @@ impl Stage {
         serde_json::from_str(&done.out).unwrap()
     }
 
+    /// The session of the first that holds x, or waits for it: of the `holders` or of the `queue`.
+    pub fn session(&self, of: &str) -> String {
+        self.status("x")[of][0]["session"].as_str().unwrap().to_owned()
+    }
+
     fn mark(&self) -> String {
         format!("{MARK}={}", self.mark)
     }
@@ -166,4 +171,21 @@ impl Drop for Stage {
             }
         }
     }
+}
+
+/// On this engine one that waits is broken, and then the holder; both say by whom and why.
+pub fn is_broken_with_its_reason(stage: &Stage) {
+    let holder = stage.hold(&["--ttl", "2s"], &[]);
+    let waiter = stage.wait_behind(&[], &[]);
+    for (of, running, code, said) in
+        [("queue", waiter, 75, "db1 is on fire while it waited"), ("holders", holder, 121, "db1 is on fire; stopping the job")]
+    {
+        let session = stage.session(of);
+        let done = stage.say(&["break", "x", "--session", &session, "--reason", "db1 is on fire"]);
+        assert!(done.code == 0 && done.out.contains(&session) && done.out.ends_with("it is gone\n"), "{done:?}");
+        running.end().said_one_line(code, &["x: it was broken by ", said]);
+    }
+    let again = stage.say(&["break", "x", "--session", "000000000000", "--reason", "gone"]);
+    again.said_one_line(75, &["nothing was done"]);
+    stage.run(&["-n"], &["true"]).was_silent(0);
 }

@@ -67,6 +67,8 @@ pub struct Caller {
     pub joined: Vec<(Id, Time)>,
     /// When a wake for it was last lost, which may cost time but no more than until its next beat.
     pub wake_lost: Time,
+    /// An operator is after it.
+    pub broken: bool,
     pub nest: Nest,
     pub gone: bool,
 }
@@ -151,6 +153,7 @@ impl Caller {
             thawed: 0,
             joined: Vec::new(),
             wake_lost: 0,
+            broken: false,
             nest,
             gone: false,
         }

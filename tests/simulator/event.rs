@@ -18,12 +18,24 @@ pub enum Event {
     To { caller: usize, what: What },
     /// A request reaches the server.
     Arrive(Box<Message>),
+    /// Something for the operator.
+    Operate(Operate),
     /// The next thing goes wrong.
     Fault,
     /// And is put right.
     Cure(Cure),
     /// The server's replica catches up.
     Replicate,
+}
+
+pub enum Operate {
+    /// It finds a claim that is in its way.
+    Break,
+    /// Its wait is over.
+    Turn,
+    /// Its request reaches the server.
+    Arrive(Request),
+    Answer(Box<Result<Answer, String>>),
 }
 
 /// For whom of a caller's processes, and what.

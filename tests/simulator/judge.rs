@@ -20,6 +20,7 @@ pub enum Wrong {
     Rate,
     Rest,
     Ring,
+    Break,
     Stuck,
 }
 
@@ -29,6 +30,8 @@ pub struct Judge {
     pub faults: u64,
     /// Runs that gave up for the sake of a ring of nested ones.
     pub rings: u64,
+    /// When a job last took the run inside it along.
+    pub taken_along: Option<Time>,
     /// Fences that fell because a server lost its memory *and* had its clock set back: beyond the promise.
     pub excused: u64,
     several: bool,
@@ -77,6 +80,7 @@ impl Judge {
             jobs: 0,
             faults: 0,
             rings: 0,
+            taken_along: None,
             excused: 0,
             memory_lost: false,
             clock_set_back: false,

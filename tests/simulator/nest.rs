@@ -2,6 +2,7 @@
 //! which must be found, and nobody may say that there is one where there is none.
 
 use vaultlock::ledger::Level;
+use vaultlock::timing;
 
 use crate::caller::{Caller, Chain};
 use crate::event::{Event, ToJob, What};
@@ -53,8 +54,10 @@ impl Caller {
     /// It says that it waits in a ring.
     pub(super) fn gives_up_for_a_ring(&self, out: &mut Outside) {
         out.judge.rings += 1;
-        // In a storm what was seen of the dead and the late may look like one.
-        if out.scenario.fault_every.is_some() || out.scenario.lost > 0 || out.scenario.late > 0 {
+        // In a storm what was seen of the dead and the late may look like one, and so may those whom a broken job took along.
+        let stormy = out.scenario.fault_every.is_some() || out.scenario.lost > 0 || out.scenario.late > 0;
+        let bereaved = out.judge.taken_along.is_some_and(|at| out.now < at + 2 * nanos(timing::lapse(out.scenario.max_ttl)));
+        if stormy || bereaved {
             return;
         }
         let seen = self.nest.ring.is_some_and(|(_, last)| out.now < last + nanos(self.timing.beat) + SECOND);
@@ -80,6 +83,7 @@ impl World {
     pub fn settle_nest(&mut self, caller: usize) {
         let (gone, job) = (self.callers[caller].gone, self.callers[caller].job.is_some());
         if !job && let Some(inner) = self.callers[caller].nest.inner.take() {
+            self.out.judge.taken_along = Some(self.out.now);
             self.with(inner, |inner, out| inner.power_fails(out));
         }
         if gone && let Some(outer) = self.callers[caller].nest.outer.take() {

@@ -154,13 +154,19 @@ impl World {
             complain("it keeps a request whose target is gone", stop);
         }
         let fresh: Vec<&Stop> = is.iter().filter(|stop| !was.contains(stop)).collect();
+        if self.operator.id == *author {
+            for stop in fresh.iter().filter(|stop| !matches!(stop.why, StopReason::Broken(_)) || !there(&stop.id)) {
+                wrong.push((Wrong::SelfService, format!("an operator breaks nobody by this: {stop:?}")));
+            }
+            return wrong;
+        }
         let Some(asker) = deed.before.ticket(author) else { return wrong };
         let asked = |holder: &Holder| is.iter().any(|stop| stop.id == holder.id);
         let staying: Vec<&Holder> = deed.after.holders.iter().filter(|holder| !asked(holder)).collect();
         let has_room = |holders: &[&Holder]| fits(holders, &asker.ticket) && kept_for(holders, &asker.ticket).is_none();
         for stop in fresh {
             let holder = deed.after.holder(&stop.id);
-            match (stop.why, holder) {
+            match (&stop.why, holder) {
                 (StopReason::Preempted, Some(holder)) => {
                     if !asker.ticket.policy.preempt || holder.priority >= asker.ticket.priority {
                         complain("it may not preempt this one", stop);

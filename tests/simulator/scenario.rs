@@ -40,6 +40,8 @@ pub struct Scenario {
     pub fails_over: bool,
     /// Whether clocks may be wrong by minutes.
     pub wild_clocks: bool,
+    /// Whether an operator breaks locks.
+    pub broken: bool,
     /// What rules callers bring along.
     pub mix: Option<Mix>,
 }
@@ -84,6 +86,7 @@ impl Scenario {
             fails_over: rng.u32(0..6) == 0,
             wild_clocks: rng.u32(0..3) == 0,
             ttls,
+            broken: seed % 5 == 3,
             mix,
         };
         // Not from the same dice: the other worlds stay as they were.

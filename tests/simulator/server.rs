@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use vaultlock::ledger::{Id, Ledger, Memory, View, view::LISTED};
+use vaultlock::ledger::{Commit, Id, Ledger, Memory, View, view::LISTED};
 use vaultlock::name::Name;
 use vaultlock::session::words::{Answer, Request};
 use vaultlock::store::memory::{Engine, Moment};
@@ -12,7 +12,7 @@ use vaultlock::timing;
 
 use crate::event::Message;
 use crate::host::{MS, SECOND, Time, nanos};
-use crate::judge::{Judge, Wrong};
+use crate::judge::{Judge, Vacancy, Wrong};
 use crate::outside::Outside;
 use crate::rules::{Deed, Rights, together};
 
@@ -38,6 +38,8 @@ pub struct Server {
     served: BTreeMap<Id, Time>,
     /// When each lock's ledger was last changed.
     changed: Vec<Time>,
+    /// When one without a ticket last did: a new version starts the vacancy anew.
+    operated: Vec<Time>,
     /// Those asked to end who were gone by then.
     gone: Vec<Vec<Id>>,
     /// Its present life, and by how many milliseconds its wall clock was wrong when it began.
@@ -60,6 +62,7 @@ impl Server {
             disturbed: 0,
             served: BTreeMap::new(),
             changed: vec![0; out.scenario.locks],
+            operated: vec![0; out.scenario.locks],
             gone: vec![Vec::new(); out.scenario.locks],
             life: (String::new(), 0),
         }
@@ -105,21 +108,7 @@ impl Server {
             Request::View => Answer::View(self.engine.view(&lock, Some(&id), at)),
             Request::Survey(other) => Answer::Survey(Some(self.engine.view(&other, None, at))),
             Request::Commit(commit) => {
-                let before = self.engine.list(&lock, Some(&id), LISTED, at);
-                let renewed: Vec<_> = commit.drop.iter().map(|id| self.engine.renewed(&lock, id)).collect();
-                let (outcome, woken) = self.engine.commit(&lock, &id, &commit, at);
-                served.woken = woken;
-                if let (Outcome::Done(_), Some(after)) = (&outcome, &commit.ledger) {
-                    let unsure = commit.settle.is_some();
-                    served.deed = out.scenario.mix.is_some().then(|| self.deed((number, &lock), &before, after, out.now));
-                    served.entered = self.judge_commit((message.caller, number), &id, &before, after, unsure, out);
-                }
-                if matches!(outcome, Outcome::Done(_)) {
-                    for (dropped, renewed) in commit.drop.iter().zip(renewed).filter(|(dropped, _)| **dropped != id) {
-                        let quiet = renewed.map_or(Duration::MAX, |renewed| at.tick.since(renewed));
-                        self.judge_sweep(dropped, quiet, &before, out);
-                    }
-                }
+                let outcome = self.carry_out((message.caller, number), &id, &commit, &mut served, out);
                 Answer::Outcome(outcome)
             }
         });
@@ -128,6 +117,61 @@ impl Server {
             self.count_uptime(view, out);
         }
         served
+    }
+
+    /// Carries out what one asks who has no ticket.
+    pub fn serve_outsider(&mut self, lock: usize, id: &Id, request: Request, out: &mut Outside) -> Served {
+        let mut served = Served { answer: Err(()), woken: Vec::new(), entered: None, deed: None };
+        served.answer = Ok(match request {
+            Request::View => Answer::View(self.look(lock, out)),
+            Request::Commit(commit) => {
+                let outcome = self.carry_out((usize::MAX, lock), id, &commit, &mut served, out);
+                self.operated[lock] = out.now;
+                Answer::Outcome(outcome)
+            }
+            other => unreachable!("{other:?} is for who has a ticket"),
+        });
+        served
+    }
+
+    /// The lock as one sees it who has no ticket.
+    pub fn look(&mut self, lock: usize, out: &Outside) -> View {
+        let at = Moment { tick: out.server_clock.tick(out.now), wall: out.server_clock.wall(out.now) };
+        self.engine.view(&self.names[lock], None, at)
+    }
+
+    /// Whether the lock still has this ticket or this holder.
+    pub fn has(&mut self, lock: usize, id: &Id, out: &Outside) -> bool {
+        let view = self.look(lock, out);
+        self.engine.renewed(&self.names[lock], id).is_some() || view.ledger.holder(id).is_some()
+    }
+
+    fn carry_out(
+        &mut self,
+        (caller, number): (usize, usize),
+        id: &Id,
+        commit: &Commit,
+        served: &mut Served,
+        out: &mut Outside,
+    ) -> Outcome {
+        let lock = self.names[number].clone();
+        let at = Moment { tick: out.server_clock.tick(out.now), wall: out.server_clock.wall(out.now) };
+        let before = self.engine.list(&lock, Some(id), LISTED, at);
+        let renewed: Vec<_> = commit.drop.iter().map(|id| self.engine.renewed(&lock, id)).collect();
+        let (outcome, woken) = self.engine.commit(&lock, id, commit, at);
+        served.woken = woken;
+        if let (Outcome::Done(_), Some(after)) = (&outcome, &commit.ledger) {
+            let unsure = commit.settle.is_some();
+            served.deed = out.scenario.mix.is_some().then(|| self.deed((number, &lock), &before, after, out.now));
+            served.entered = self.judge_commit((caller, number), id, &before, after, unsure, out);
+        }
+        if matches!(outcome, Outcome::Done(_)) {
+            for (dropped, renewed) in commit.drop.iter().zip(renewed).filter(|(dropped, _)| *dropped != id) {
+                let quiet = renewed.map_or(Duration::MAX, |renewed| at.tick.since(renewed));
+                self.judge_sweep(dropped, quiet, &before, out);
+            }
+        }
+        outcome
     }
 
     /// A server says how long it has been up by its wall clock, set since or not.
@@ -173,10 +217,12 @@ impl Server {
         if out.scenario.several() {
             return None;
         }
+        let operated = self.operated[lock];
         let vacancy = out.judge.entered(lock).filter(|_| !unsure && removed.is_empty());
+        let vacancy = vacancy.map(|vacancy| Vacancy { since: vacancy.since.max(operated), ..vacancy });
         let lapsed = removed.iter().map(|holder| {
             let beaten = self.served.get(&holder.id).copied().unwrap_or(out.now);
-            (beaten, beaten + nanos(timing::lapse(holder.ttl())) * 101 / 100)
+            (beaten, operated.max(beaten + nanos(timing::lapse(holder.ttl())) * 101 / 100))
         });
         let lapsed = lapsed.max().filter(|_| !unsure);
         let ahead = before.waiters().map(|listed| listed.ticket.id.clone()).take_while(|id| id != author).collect();
@@ -247,7 +293,7 @@ pub struct Served {
 /// Somebody has entered: after a lock was given back, or after holders lapsed (their last beats, and when by all clocks
 /// that was to be known), with these before it in the queue.
 pub struct Entered {
-    pub vacancy: Option<crate::judge::Vacancy>,
+    pub vacancy: Option<Vacancy>,
     pub lapsed: Option<(Time, Time)>,
     pub ahead: Vec<Id>,
     pub undisturbed_since: Time,

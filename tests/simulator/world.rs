@@ -1,7 +1,7 @@
 //! One world: it draws a scenario from its seed, lets it run, puts everything right, and waits for the end.
 
 use fastrand::Rng;
-use vaultlock::ledger::Holder;
+use vaultlock::ledger::{Holder, Id};
 use vaultlock::session::words::Request;
 use vaultlock::time::Wall;
 use vaultlock::timing;
@@ -11,6 +11,7 @@ use crate::event::{Event, Message, Queue, ToWorker, What};
 use crate::host::{Host, MS, SECOND, Time, nanos};
 use crate::judge::{Judge, Wrong};
 use crate::nest::Nest;
+use crate::operator::Operator;
 use crate::outside::{Outside, Trace};
 use crate::scenario::Scenario;
 use crate::server::{Entered, REPLICATE, SLACK, Server};
@@ -19,6 +20,7 @@ pub struct World {
     pub out: Outside,
     pub callers: Vec<Caller>,
     pub server: Server,
+    pub operator: Operator,
     /// Faults and new callers come until then; all must have come to an end by `end`.
     pub span: Time,
     end: Time,
@@ -47,7 +49,7 @@ pub fn run(seed: u64, said: bool) -> Outcome {
     if said {
         println!("seed {seed}: {scenario:?}");
     }
-    let mut world = World::new(rng, scenario, said);
+    let mut world = World::new(seed, rng, scenario, said);
     world.go();
     let judge = &world.out.judge;
     let first = judge.found.iter().min_by_key(|(at, wrong, _)| (*at, *wrong)).map(|(_, wrong, _)| *wrong);
@@ -64,7 +66,7 @@ pub fn run(seed: u64, said: bool) -> Outcome {
 }
 
 impl World {
-    fn new(mut rng: Rng, scenario: Scenario, said: bool) -> World {
+    fn new(seed: u64, mut rng: Rng, scenario: Scenario, said: bool) -> World {
         let hosts = (0..scenario.hosts).map(|_| Host::draw(&mut rng, scenario.wild_clocks, scenario.locks)).collect();
         let span = nanos(scenario.span);
         let turns = (scenario.callers as u64 + 2) * if scenario.nested > 0 { 3 } else { 1 };
@@ -83,7 +85,8 @@ impl World {
         out.after(REPLICATE, Event::Replicate);
         let grants = vec![Vec::new(); out.scenario.locks];
         let rests = vec![Vec::new(); out.scenario.locks];
-        let mut world = World { out, callers: Vec::new(), server, span, end, grants, rests };
+        let operator = Operator::begin(seed, &mut out);
+        let mut world = World { out, callers: Vec::new(), server, operator, span, end, grants, rests };
         world.next_fault();
         world
     }
@@ -104,6 +107,9 @@ impl World {
                 format!("caller {} is still there, {} s after the last fault", caller.number, (self.end - self.span) / SECOND);
             self.out.judge.accuse(self.end, Wrong::Stuck, what);
         }
+        if self.operator.is_busy() {
+            self.out.judge.accuse(self.end, Wrong::Stuck, "the operator still waits for the end of whom it broke".to_owned());
+        }
     }
 
     fn happen(&mut self, event: Event) {
@@ -112,6 +118,7 @@ impl World {
             Event::Nest { outer, lock } => self.begin_inside(outer, lock),
             Event::To { caller, what } => self.meet(caller, what),
             Event::Arrive(message) => self.arrive(*message),
+            Event::Operate(what) => self.operate(what),
             Event::Fault => {
                 self.go_wrong();
                 self.next_fault();
@@ -193,17 +200,7 @@ impl World {
         if self.out.scenario.nested > 0 {
             self.look_for_rings(caller);
         }
-        for woken in served.woken {
-            let Some(at) = self.callers.iter().position(|caller| caller.is_of(&woken)) else { continue };
-            if self.callers[at].line.down_cut || self.out.chance(self.out.scenario.wakes_lost) {
-                self.out.note(at, "misses a wake", 0);
-                self.callers[at].wake_lost = self.out.now;
-                continue;
-            }
-            let way = self.out.span(MS / 5, 8 * MS);
-            self.out.note(at, "is woken", 0);
-            self.out.tell(way, at, What::Worker(ToWorker::Woken(woken)));
-        }
+        self.wake(served.woken);
         let Ok(answer) = served.answer else { return };
         let shown: Wall = self.out.server_clock.wall(self.out.now);
         let asker = &mut self.callers[caller];
@@ -219,9 +216,23 @@ impl World {
         self.out.tell(way, caller, What::Worker(ToWorker::Answer(number, Box::new(Ok((answer, shown))))));
     }
 
+    pub fn wake(&mut self, woken: Vec<Id>) {
+        for woken in woken {
+            let Some(at) = self.callers.iter().position(|caller| caller.is_of(&woken)) else { continue };
+            if self.callers[at].line.down_cut || self.out.chance(self.out.scenario.wakes_lost) {
+                self.out.note(at, "misses a wake", 0);
+                self.callers[at].wake_lost = self.out.now;
+                continue;
+            }
+            let way = self.out.span(MS / 5, 8 * MS);
+            self.out.note(at, "is woken", 0);
+            self.out.tell(way, at, What::Worker(ToWorker::Woken(woken)));
+        }
+    }
+
     /// First come, first served among those whom nothing disturbed; and nobody undisturbed leaves a free lock alone for
     /// longer than its beat and its rank allow.
-    fn judge_order(&mut self, lock: usize, caller: usize, id: &vaultlock::ledger::Id, entered: &Entered) {
+    fn judge_order(&mut self, lock: usize, caller: usize, id: &Id, entered: &Entered) {
         let now = self.out.now;
         let rank = |place: usize| place as u64 * 101 * SECOND / 100;
         let beat = nanos(self.callers[caller].timing.beat) * 101 / 100;
@@ -232,7 +243,7 @@ impl World {
             }
             let head = vacancy.queue.first().filter(|head| *head != id && entered.ahead.contains(head));
             let passed = self.callers.iter().find(|caller| head.is_some_and(|head| caller.is_of(head)));
-            if let Some(passed) = passed.filter(|passed| passed.disturbed < calm && passed.wake_lost < calm) {
+            if let Some(passed) = passed.filter(|passed| passed.disturbed < calm && passed.wake_lost < calm && !passed.broken) {
                 let what = format!("caller {caller} goes in before caller {}, whom nothing disturbed", passed.number);
                 self.out.judge.accuse(now, Wrong::Order, what);
             }

@@ -127,7 +127,9 @@ impl Etcd {
 
     pub(super) fn carry_out(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error> {
         let budget = Budget::new(self.terms.request);
-        if self.record.is_none() || !self.places.contains_key(id) {
+        // Who has no ticket here speaks of one that it has seen.
+        let seen = commit.guards.iter().any(|guard| matches!(guard, Guard::Present(id) if self.places.contains_key(id)));
+        if self.record.is_none() || !(seen || self.places.contains_key(id)) {
             self.look(lock, Some(id), budget)?;
         }
         let Some(record) = self.record.clone() else { unreachable!("a look takes note of the record") };

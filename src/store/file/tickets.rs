@@ -74,9 +74,10 @@ impl Tickets {
         Ok(())
     }
 
-    /// Does my ticket still have its name? Nobody takes it away but me, unless somebody meddles with the store.
-    pub fn present(&self, id: &Id) -> Result<bool, Error> {
+    /// Does this ticket have its name? Nobody takes mine away but me, unless somebody meddles with the store.
+    pub fn present(&mut self, id: &Id) -> Result<bool, Error> {
         match self.mine.get(id) {
+            None => Ok(self.places()?.iter().any(|place| place.id == *id)),
             Some(Mine { file, place: Some(_), .. }) => {
                 let found = fstat(file).map_err(|error| failed("stat", self.dir.path(), &error.into()))?;
                 Ok(found.st_nlink > 0)
