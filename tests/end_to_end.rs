@@ -51,5 +51,7 @@ mod several;
 mod status;
 #[path = "end_to_end/store_file.rs"]
 mod store_file;
+#[path = "end_to_end/watch.rs"]
+mod watch;
 #[path = "end_to_end/words.rs"]
 mod words;

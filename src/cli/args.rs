@@ -190,6 +190,9 @@ pub struct Status {
     /// Print JSON: one object a lock, in a list unless one NAME was given
     #[arg(long)]
     pub json: bool,
+    /// Show them anew each second until interrupted; with --json a line for each lock that has changed
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `vaultlock doctor`.

@@ -10,7 +10,6 @@ pub const LATER: &[&str] = &[
     "history",
     "reserve",
     "turn",
-    "--watch",
     "--reservation",
     "--keys",
     "--key-window",

@@ -18,6 +18,7 @@ mod policy;
 mod preset;
 mod status;
 mod stores;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::args::{self, Global};
 use super::config::Config;
+use super::watch::watch;
 use super::{print, stores};
 use crate::exit::Exit;
 use crate::ledger::codec::LONGEST_LABEL;
@@ -28,8 +29,11 @@ pub fn status(typed: &args::Status, global: &Global, config: &Config) -> Result<
     let names: Result<Vec<Name>, _> = typed.names.iter().map(|name| Name::new(name)).collect();
     let names = names.map_err(|error| (Exit::Usage, error.into()))?;
     let location = stores::locate(global, config, &names)?;
-    name_on_interrupt(location.display());
     let mut store = location.open(PATIENCE);
+    if typed.watch {
+        return watch(store.as_mut(), &location.display(), &names, typed.json);
+    }
+    name_on_interrupt(location.display());
     let views = look(store.as_mut(), &names).map_err(|error| (Exit::Failed, error.into()))?;
     let reports: Vec<Report> = views.iter().map(Report::new).collect();
     if !typed.json {
@@ -51,14 +55,14 @@ pub(super) fn name_on_interrupt(store: String) {
     let _ = ctrlc::try_set_handler(interrupted);
 }
 
-fn look(store: &mut dyn Store, names: &[Name]) -> Result<Vec<View>, store::Error> {
+pub(super) fn look(store: &mut dyn Store, names: &[Name]) -> Result<Vec<View>, store::Error> {
     let names = if names.is_empty() { store.locks()? } else { names.to_vec() };
     names.iter().map(|name| store.view(name, None)).collect()
 }
 
 /// One lock, as `--json` shows it. The keys are a promise; ids that could act as a claim are not in it.
 #[derive(Serialize)]
-struct Report {
+pub(super) struct Report {
     name: String,
     version: u64,
     epoch: String,
@@ -113,7 +117,7 @@ struct QueueRow {
 }
 
 impl Report {
-    fn new(view: &View) -> Report {
+    pub(super) fn new(view: &View) -> Report {
         let ledger = &view.ledger;
         Report {
             name: ledger.name.clone(),
@@ -204,7 +208,7 @@ fn alive(life: Option<Life>) -> Option<bool> {
     }
 }
 
-fn for_people(reports: &[Report]) -> String {
+pub(super) fn for_people(reports: &[Report]) -> String {
     let mut out = String::new();
     for report in reports {
         let _ = writeln!(out, "{}", summary(report));

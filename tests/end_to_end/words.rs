@@ -24,7 +24,6 @@ fn what_comes_in_a_later_version_is_refused_by_name() {
             refused(&["run", &format!("{option}=1"), "x", "--", "true"], &format!("{option} is not in this version"));
         }
     }
-    refused(&["status", "--watch"], "--watch is not in this version");
 }
 
 #[test]

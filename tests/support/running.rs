@@ -124,6 +124,11 @@ impl Running {
         Done { code, out: text(&self.out), err: text(&self.err) }
     }
 
+    /// What it has said on standard output so far.
+    pub fn out(&self) -> String {
+        fs::read_to_string(&self.out).unwrap_or_default()
+    }
+
     /// What it has said on standard error so far.
     pub fn err(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.err).unwrap()).into_owned()
