@@ -60,9 +60,9 @@ fn both_are_killed_or_frozen_and_the_job_dies_inside_its_lease() {
 fn a_waiter_that_is_frozen_is_passed_and_one_that_is_killed_is_forgotten() {
     let (_server, stage) = scene();
     let holder = stage.hold(&[], &[]);
-    let frozen = stage.wait_behind(&["--ttl", "1s"], &["for", "5"]);
-    let killed = stage.wait_behind(&["--ttl", "1s"], &["for", "5"]);
-    let patient = stage.wait_behind(&["--ttl", "1s"], &["for", "5"]);
+    let frozen = stage.wait_behind(&["--ttl", "2s"], &["for", "5"]);
+    let killed = stage.wait_behind(&["--ttl", "2s"], &["for", "5"]);
+    let patient = stage.wait_behind(&["--ttl", "2s"], &["for", "5"]);
     let both = frozen.both();
     send_all(&both, SIGSTOP);
     send_all(&killed.both(), SIGKILL);

@@ -25,7 +25,8 @@ fn a_server_that_dies_for_good_ends_the_job_inside_its_lease() {
 #[test]
 fn a_server_that_comes_back_with_its_data_is_not_noticed() {
     let mut server = Server::with(&["fsync=on"]);
-    let stage = Stage::new(&server.url());
+    // It must be up again within the lease, and a busy disk takes its time.
+    let stage = Stage::on(format!("{}?max_ttl=15s&fresh=true", server.url()));
     let holder = stage.hold(&[], &[]);
     let mut waiter = stage.wait_behind(&[], &["for", "5"]);
     for _ in 0..2 {

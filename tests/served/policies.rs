@@ -84,7 +84,8 @@ fn the_urgent_go_first_and_preempt_within_a_beat() {
     let urgent = hold(&stage, &["--priority", "2", "--preempt"], "urgent");
     let took = start.elapsed();
     println!("    from the start of one that preempts to its job, at a ttl of 3 s: {took:?}");
-    assert!(took < Duration::from_millis(3000 / 5 + 1400), "{took:?}");
+    // A lease that nobody renews is dead after 3.8 s, so it was asked.
+    assert!(took < Duration::from_secs(3), "{took:?}");
     holder.end().said_one_line(121, &["lost x: it was taken by preemption; stopping the job"]);
     end(&stage, urgent, "urgent");
     wait_for("the equal", || is_in(&stage, "equal"));

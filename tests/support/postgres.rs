@@ -36,6 +36,10 @@ impl Postgres {
     pub fn with(settings: &[&str]) -> Postgres {
         let dir = directory();
         copied_cluster(dir.path());
+        if settings.contains(&"fsync=on") {
+            // After a crash such a server syncs all its files before it opens, and the copy would be synced with them.
+            done(Command::new("sync").arg("-f").arg(dir.path()));
+        }
         Postgres::on(dir, settings, Vec::new())
     }
 
