@@ -3,7 +3,6 @@
 
 use vaultlock::ledger::policy::Supersede;
 use vaultlock::ledger::{Holder, Id, Ledger, Listed, Mode, Stop, StopReason, Ticket, View};
-use vaultlock::timing::Timing;
 
 use crate::host::{MS, SECOND, Time, nanos};
 use crate::judge::Wrong;
@@ -205,9 +204,10 @@ impl World {
         let wrong = calm && !gone.is_empty() && !fits(&beside, mine);
         let what = wrong.then(|| (Wrong::Rest, format!("it is let in while the lock is kept by {} gone", gone.len())));
         if mine.policy.min_hold_ms.is_some() {
-            // From when it asked to be let in: the store may have taken its time, as long as a request may.
-            let request = Timing::new(mine.ttl(), None, mine.ttl()).expect("a ttl of these worlds").request;
-            kept.push((now.saturating_sub(nanos(request)), entered.clone()));
+            // From when it asked to be let in, by the store's clock: a commit may be under way for long, and be carried out although
+            // nobody waits for its answer any more.
+            let under_way = nanos(deed.before.now.since(entered.since));
+            kept.push((now.saturating_sub(under_way), entered.clone()));
         }
         what
     }
