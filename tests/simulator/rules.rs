@@ -84,8 +84,8 @@ impl World {
     /// Judges a commit by the rules of a mixed world.
     pub fn judge_deed(&mut self, lock: usize, author: &Id, deed: &Deed) {
         let mut wrong = self.wrong_stops(author, deed);
-        if let Some(entered) = deed.entered() {
-            let mine = deed.before.ticket(&entered.id).expect("who enters has a ticket").clone();
+        let entered = deed.entered().map(|entered| (entered, deed.before.ticket(&entered.id).cloned()));
+        if let Some((entered, Some(mine))) = entered {
             let beside = deed.beside(entered);
             if let Some(priority) = kept_for(&beside, &mine.ticket) {
                 wrong.push((Wrong::Overlap, format!("it takes a slot that is kept for priority {priority}")));
@@ -93,6 +93,8 @@ impl World {
             wrong.extend(self.wrong_turn(deed, &mine, &beside));
             wrong.extend(self.wrong_rate(lock, deed));
             wrong.extend(self.wrong_rest(lock, deed, &mine.ticket));
+        } else if let Some((entered, None)) = entered {
+            wrong.push((Wrong::SelfService, format!("{:?} holds the lock without a ticket", entered.id)));
         } else if self.callers.iter().any(|caller| caller.is_of(author) && caller.launched == 0) {
             // It may give back what it has started nothing with.
             self.rests[lock].retain(|(_, holder)| holder.id != *author);
