@@ -43,13 +43,10 @@ const CASES: &[Case] = &[
     case(Mutant::GoneRenews, "redis", "wipe server,flush server"),
     case(Mutant::BlindCommit, "redis", ""),
     Case { mutant: None, store: "postgres", faults: "" },
-    case(Mutant::NoQuarantine, "postgres", "wipe server,flush server"),
     case(Mutant::NoFenceFloor, "postgres", "wipe server,flush server"),
-    case(Mutant::GoneRenews, "postgres", "wipe server,flush server"),
     case(Mutant::BlindCommit, "postgres", ""),
     Case { mutant: None, store: "etcd", faults: "" },
     case(Mutant::NoKernelTimer, "etcd", "freeze both"),
-    case(Mutant::BlindCommit, "etcd", ""),
 ];
 /// Three members share the machine with their callers.
 const FEWER: [&str; 8] = ["--callers", "20", "--locks", "8", "--rate", "16", "--slack", "3s"];
