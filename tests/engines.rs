@@ -14,6 +14,7 @@ use support::etcd::Etcd;
 use support::postgres::Postgres as Database;
 use support::redis::Server;
 use support::until;
+use support::zookeeper::{ZooKeeper, open_store};
 use vaultlock::bell::Bell;
 use vaultlock::ledger::{Commit, Guard, Id, Life, Stop, StopReason, commit, view::FIRST};
 use vaultlock::store::file::FileStore;
@@ -61,6 +62,25 @@ impl Place for Etcd {
     }
 }
 
+/// A node of its own on a server that tests share.
+struct Chroot {
+    url: String,
+    _server: std::sync::Arc<ZooKeeper>,
+}
+
+impl Chroot {
+    fn make() -> Chroot {
+        let server = ZooKeeper::shared();
+        Chroot { url: server.url(), _server: server }
+    }
+}
+
+impl Place for Chroot {
+    fn open(&self) -> Box<dyn Store> {
+        open_store(&self.url, &TERMS)
+    }
+}
+
 /// Every test below, once for each engine.
 macro_rules! suite {
     ($($test:ident)*) => {
@@ -71,6 +91,7 @@ macro_rules! suite {
         mod postgres { $(#[test] fn $test() { super::$test(&super::Database::start()); })* }
         mod redis { $(#[test] fn $test() { super::$test(&super::Server::start()); })* }
         mod etcd { $(#[test] fn $test() { super::$test(&super::Etcd::start()); })* }
+        mod zookeeper { $(#[test] fn $test() { super::$test(&super::Chroot::make()); })* }
     };
 }
 

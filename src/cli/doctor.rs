@@ -172,7 +172,8 @@ Which store fits
   one host, one user           the file store, the default: no server, no lease, no clock; a dead holder's lock is free at once
   a database is there already  postgres://: simple, forgets nothing; for locks that are not taken hundreds of times a second
   speed, many short locks      redis:// with appendonly yes: what it forgets costs a pause of max_ttl, and is noticed
-  a failure is unacceptable    etcd:// with three members or five: strongly consistent, goes on when a host is lost; ttl 6s or more
+  a failure is unacceptable    etcd:// with three members or five: strongly consistent, goes on when a host is lost; ttl 6s or more;
+                               zk:// does the same where ZooKeeper is there
 Whatever it is, let the resource refuse a late job too: vaultlock run --guard FILE, vaultlock fence, or the number in its own
 WHERE clause. vaultlock(7) tells how, and what each store promises under which assumptions.
 ";

@@ -10,12 +10,18 @@ use super::locate::BadUrl;
 use crate::timing::{DEFAULT_TTL, LONGEST_TTL, SHORTEST_TTL};
 
 /// Every engine's schemes, and the cargo feature that brings it.
-const ENGINES: [(&[&str], &str); 3] =
-    [(&["redis", "rediss", "redis+unix"], "redis"), (&["postgres", "postgresql"], "postgres"), (&["etcd", "etcds"], "etcd")];
+const ENGINES: [(&[&str], &str); 4] = [
+    (&["redis", "rediss", "redis+unix"], "redis"),
+    (&["postgres", "postgresql"], "postgres"),
+    (&["etcd", "etcds"], "etcd"),
+    (&["zk", "zookeeper"], "zookeeper"),
+];
 /// Those that the product promises and this version does not have yet.
-const LATER: [&str; 4] = ["zk", "zookeeper", "redis+sentinel", "redis+cluster"];
+const LATER: [&str; 2] = ["redis+sentinel", "redis+cluster"];
 
 type Read = (Rc<dyn Server>, Duration);
+#[cfg(any(feature = "etcd", feature = "zookeeper"))]
+type Query = Vec<(String, String)>;
 
 /// Reads a store's URL with this scheme.
 ///
@@ -38,18 +44,29 @@ pub fn read(scheme: &str, text: &str) -> Result<Read, BadUrl> {
             let max_ttl = address.max_ttl().map_or(Ok(DEFAULT_TTL), max_ttl_in_range)?;
             Ok((Rc::new(address), max_ttl))
         }
-        // `url` knows one host; here its query alone is for it.
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => {
-            let (head, query) = text.split_once('?').unwrap_or((text, ""));
-            let (url, max_ttl) = max_ttl_of(&format!("etcd://members/?{query}"))?;
-            let query: Vec<(String, String)> = url.query_pairs().map(|(key, value)| (key.into(), value.into())).collect();
+            let (head, query, max_ttl) = several_hosts(text)?;
             let address = super::etcd::Address::parse(head, &query).map_err(BadUrl)?;
             let login = |name| std::env::var(name).ok();
             Ok((Rc::new(address.or_login(login("ETCDCTL_USER"), login("ETCDCTL_PASSWORD"))), max_ttl))
         }
+        #[cfg(feature = "zookeeper")]
+        "zk" | "zookeeper" => {
+            let (head, query, max_ttl) = several_hosts(text)?;
+            Ok((Rc::new(super::zookeeper::Address::parse(head, &query).map_err(BadUrl)?), max_ttl))
+        }
         _ => Err(missing(scheme)),
     }
+}
+
+/// What stands before the query, that query, and its `max_ttl`: `url` knows one host, so here the query alone is for it.
+#[cfg(any(feature = "etcd", feature = "zookeeper"))]
+fn several_hosts(text: &str) -> Result<(&str, Query, Duration), BadUrl> {
+    let (head, query) = text.split_once('?').unwrap_or((text, ""));
+    let (url, max_ttl) = max_ttl_of(&format!("members://members/?{query}"))?;
+    let query = url.query_pairs().map(|(key, value)| (key.into(), value.into())).collect();
+    Ok((head, query, max_ttl))
 }
 
 fn missing(scheme: &str) -> BadUrl {
@@ -125,12 +142,12 @@ mod tests {
     #[test]
     fn an_engine_that_is_not_here_is_told_of() {
         assert!(missing("etcds").to_string().contains("build it with the cargo feature etcd"));
-        assert!(missing("zk").to_string().contains("not in this version yet"));
+        assert!(missing("redis+cluster").to_string().contains("not in this version yet"));
         assert!(missing("gopher").to_string().contains("no engine gopher://: use file:///dir, redis://,"));
     }
 
     #[test]
-    #[cfg(all(feature = "redis", feature = "postgres", feature = "etcd"))]
+    #[cfg(all(feature = "redis", feature = "postgres", feature = "etcd", feature = "zookeeper"))]
     fn every_engine_of_the_list_is_read() {
         for scheme in ENGINES.iter().flat_map(|(schemes, _)| schemes.iter()) {
             let host = if *scheme == "redis+unix" { "/socket" } else { "h" };

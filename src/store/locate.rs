@@ -182,6 +182,7 @@ mod tests {
             "redis+unix:///run/redis.sock?db=2",
             "postgres://db/locks?sslmode=require",
             "etcd://a:2379,b,c?max_ttl=20s",
+            "zk://a:2181,b/locks?max_ttl=20s",
         ] {
             assert!(Location::parse(good).is_ok(), "{good}: {:?}", Location::parse(good));
         }
@@ -192,7 +193,6 @@ mod tests {
             ("file:///dir?max_ttl=0", "max_ttl"),
             ("file:///dir?max_ttl=nonsense", "not a duration"),
             ("file:///dir?max_ttl=25h", "max_ttl"),
-            ("zk://db", "not in this version"),
             ("redis+cluster://a,b", "not in this version"),
             ("gopher://hole", "no engine gopher"),
             ("redis://:secret@h:99999", "port"),

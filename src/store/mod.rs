@@ -14,8 +14,13 @@ pub mod redis;
 mod server;
 #[cfg(feature = "server")]
 // No engine uses all of it.
-#[cfg_attr(not(all(feature = "redis", feature = "postgres", feature = "etcd")), allow(dead_code, unused_imports))]
+#[cfg_attr(
+    not(all(feature = "redis", feature = "postgres", feature = "etcd", feature = "zookeeper")),
+    allow(dead_code, unused_imports)
+)]
 mod wire;
+#[cfg(feature = "zookeeper")]
+pub mod zookeeper;
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::time::Duration;

@@ -131,7 +131,7 @@ fn bad_numbers_and_choices_are_refused() {
 #[test]
 fn bad_stores_are_refused() {
     for (store, complaint) in [
-        ("zk://h:2181", "not in this version"),
+        ("redis+cluster://h", "not in this version"),
         ("ftp://h/x", "there is no engine ftp://"),
         ("file://host/dir", "three slashes"),
         ("file:///tmp/x?colour=red", "no parameter \"colour\""),

@@ -10,6 +10,7 @@ pub mod running;
 pub mod signals;
 pub mod skew;
 pub mod verdict;
+pub mod zookeeper;
 
 use std::time::{Duration, Instant};
 

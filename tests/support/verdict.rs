@@ -35,6 +35,6 @@ pub fn damaged<T>(result: Result<T, Error>, part: &str) {
 #[track_caller]
 fn check(text: &str, part: &str) {
     assert!(text.contains(part), "{text:?} lacks {part:?}");
-    let names_the_server = ["redis at ", "postgres at ", "etcd at "].iter().any(|name| text.contains(name));
+    let names_the_server = ["redis at ", "postgres at ", "etcd at ", "zookeeper at "].iter().any(|name| text.contains(name));
     assert!(names_the_server && !text.contains("os error") && !text.contains(CANARY), "{text}");
 }

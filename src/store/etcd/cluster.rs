@@ -10,7 +10,7 @@ use super::refusal;
 use super::reply::{Authenticated, Complaint};
 use crate::store::Error;
 use crate::store::wire::Budget;
-use crate::time::{Clock, Wall};
+use crate::time::Wall;
 
 pub(super) const TXN: &str = "/v3/kv/txn";
 pub(super) const GRANT: &str = "/v3/lease/grant";
@@ -173,18 +173,6 @@ impl Answers {
 
 fn is_stale_token(complaint: &Complaint) -> bool {
     complaint.says("invalid auth token") || complaint.says("revision in header is old")
-}
-
-impl Budget {
-    /// What is left, or half of it if others are to be asked after.
-    ///
-    /// # Errors
-    /// Nothing is left.
-    fn share(self, others: bool) -> std::io::Result<Budget> {
-        let left = self.left()?;
-        let until = Clock::Boottime.now() + if others { left / 2 } else { left };
-        Ok(Budget { until, whole: self.whole })
-    }
 }
 
 /// A password takes etcd a tenth of a second and more, so that it can't be guessed: with a short ttl that would be a whole request.

@@ -24,4 +24,14 @@ impl Budget {
         // Zero would mean no time-out to the kernel, and it counts in microseconds.
         if left < Duration::from_micros(1) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
     }
+
+    /// What is left, or half of it if others are to be asked after.
+    ///
+    /// # Errors
+    /// Nothing is left.
+    pub fn share(self, others: bool) -> io::Result<Budget> {
+        let left = self.left()?;
+        let until = Clock::Boottime.now() + if others { left / 2 } else { left };
+        Ok(Budget { until, whole: self.whole })
+    }
 }
