@@ -10,7 +10,9 @@ use nix::unistd::geteuid;
 use vaultlock::store::locate::Location;
 
 use crate::checker::Rules;
-use crate::deeds::{Deed, TO_CALLERS, TO_CLOCK, TO_CLUSTER, TO_DISK, TO_LINES, TO_MEMORY, TO_PEERS_RUNS, TO_POOLER, TO_RUNS, TO_SERVER};
+use crate::deeds::{
+    Deed, TO_CALLERS, TO_CLOCK, TO_CLUSTER, TO_DISK, TO_LINES, TO_MEMORY, TO_PEERS_RUNS, TO_POOLER, TO_RUNS, TO_SERVER,
+};
 use crate::dice::Dice;
 use crate::log::{Kind, Whom};
 use crate::support::disk::Disk;
