@@ -10,7 +10,9 @@ use nix::unistd::geteuid;
 use vaultlock::store::locate::Location;
 
 use crate::checker::Rules;
-use crate::deeds::{Deed, TO_CALLERS, TO_CLOCK, TO_CLUSTER, TO_DISK, TO_LINES, TO_MEMORY, TO_PEERS_RUNS, TO_RUNS, TO_SERVER};
+use crate::deeds::{
+    Deed, TO_CALLERS, TO_CLOCK, TO_CLUSTER, TO_DISK, TO_LINES, TO_MEMORY, TO_PEERS_RUNS, TO_POOLER, TO_RUNS, TO_SERVER,
+};
 use crate::dice::Dice;
 use crate::log::{Kind, Whom};
 use crate::support::disk::Disk;
@@ -95,7 +97,7 @@ enum Place {
         server: Box<Postgres>,
         clock: Skew,
         lines: Vec<Proxy>,
-        _pooler: Option<Bouncer>,
+        pooler: Option<Bouncer>,
     },
     Flock {
         dir: PathBuf,
@@ -131,7 +133,7 @@ impl Engine {
                 // Else it asks a server that was down for half a minute no more.
                 let pooler = (store == Store::Pgbouncer).then(|| Bouncer::before(&server, "server_login_retry = 1"));
                 let port = pooler.as_ref().map_or(server.port, |pooler| pooler.port);
-                Place::Postgres { lines: lines(port, callers), server: Box::new(server), clock, _pooler: pooler }
+                Place::Postgres { lines: lines(port, callers), server: Box::new(server), clock, pooler }
             }
             Store::Flock => {
                 let dir = dir.join("flock");
@@ -224,6 +226,7 @@ impl Engine {
         let more: Vec<Deed> = match &self.place {
             _ if self.scope == Scope::Common => Vec::new(),
             Place::File { disk: Some(_), .. } => [&TO_CALLERS[..], &TO_DISK].concat(),
+            Place::Postgres { pooler: Some(_), .. } => [&TO_CALLERS[..], &TO_CLOCK, &TO_MEMORY, &TO_POOLER].concat(),
             Place::Redis { .. } | Place::Postgres { .. } => [&TO_CALLERS[..], &TO_CLOCK, &TO_MEMORY].concat(),
             _ => TO_CALLERS.to_vec(),
         };
@@ -244,6 +247,8 @@ impl Engine {
             (Kind::Flush, Whom::Server, Place::Postgres { server, .. }) => server.forget(),
             (Kind::Restart | Kind::Wipe, Whom::Server, Place::Postgres { server, .. }) => server.kill(),
             (Kind::Freeze, Whom::Server, Place::Postgres { server, .. }) => server.freeze(),
+            (Kind::Restart, Whom::Pooler, Place::Postgres { pooler: Some(pooler), .. }) => pooler.kill(),
+            (Kind::Freeze, Whom::Pooler, Place::Postgres { pooler: Some(pooler), .. }) => pooler.freeze(),
             (Kind::Restart, Whom::Server, Place::Etcdctl { server, .. }) => server.kill(),
             (Kind::Freeze, Whom::Server, Place::Etcdctl { server, .. }) => server.freeze(),
             (Kind::Restart, Whom::Server, Place::Etcd { server, .. }) => {
@@ -281,6 +286,8 @@ impl Engine {
             (Kind::Restart, Whom::Server, Place::Postgres { server, .. }) => server.start_again(),
             (Kind::Wipe, Whom::Server, Place::Postgres { server, .. }) => server.start_anew(),
             (Kind::Freeze, Whom::Server, Place::Postgres { server, .. }) => server.thaw(),
+            (Kind::Restart, Whom::Pooler, Place::Postgres { pooler: Some(pooler), .. }) => pooler.start_again(),
+            (Kind::Freeze, Whom::Pooler, Place::Postgres { pooler: Some(pooler), .. }) => pooler.thaw(),
             (Kind::Restart, Whom::Server, Place::Etcd { server, .. } | Place::Etcdctl { server, .. }) => server.start_again(),
             (Kind::Freeze, Whom::Server, Place::Etcd { server, .. } | Place::Etcdctl { server, .. }) => server.thaw(),
             (_, Whom::Line, Place::Etcd { lines, .. }) => {
