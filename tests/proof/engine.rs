@@ -329,6 +329,15 @@ impl Engine {
         }
     }
 
+    /// Once all is mended: waits until a fail-over that is still going on is over.
+    pub fn settle(&self) {
+        match &self.place {
+            Place::Sentinel { set, .. } => set.wait_until_well(),
+            Place::Cluster { cluster, .. } => cluster.wait_until_well(),
+            _ => {}
+        }
+    }
+
     /// Undoes it.
     pub fn mend(&mut self, deed: Deed, caller: usize) {
         match (deed.kind, deed.whom, &mut self.place) {
