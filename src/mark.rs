@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::ledger::fence::LIMIT;
+use crate::shown::system;
 
 /// A number of 20 digits and the end of its line.
 const LONGEST: usize = 21;
@@ -37,7 +38,7 @@ pub enum Verdict {
 /// Why a mark can't be read or raised.
 #[derive(Debug, Error)]
 pub enum Error {
-    #[error("can't {0} {1}: {2}; whoever is fenced needs to read and write it")]
+    #[error("can't {0} {1}: {}; whoever is fenced needs to read and write it", system(.2))]
     File(&'static str, PathBuf, io::Error),
     #[error("{0} is no regular file: name a file of its own for the high-water mark")]
     Strange(PathBuf),
