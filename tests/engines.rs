@@ -13,10 +13,12 @@ use support::claims::{done, enter, hold, lock, nothing, ticket};
 use support::etcd::Etcd;
 use support::postgres::Postgres as Database;
 use support::redis::Server;
+use support::sentinel::Corner;
 use support::until;
 use vaultlock::bell::Bell;
 use vaultlock::ledger::{Commit, Guard, Id, Life, Stop, StopReason, commit, view::FIRST};
 use vaultlock::store::file::FileStore;
+use vaultlock::store::locate::Location;
 use vaultlock::store::memory::MemoryServer;
 use vaultlock::store::postgres::{Address as DatabaseAddress, Postgres, Surroundings};
 use vaultlock::store::redis::{Address, Redis};
@@ -48,6 +50,13 @@ impl Place for Server {
     }
 }
 
+impl Place for Corner {
+    fn open(&self) -> Box<dyn Store> {
+        let location = Location::parse(&self.url()).unwrap();
+        location.open(TERMS.request)
+    }
+}
+
 impl Place for Database {
     fn open(&self) -> Box<dyn Store> {
         let url = format!("{}?fresh=true", self.url());
@@ -70,6 +79,7 @@ macro_rules! suite {
         })* }
         mod postgres { $(#[test] fn $test() { super::$test(&super::Database::start()); })* }
         mod redis { $(#[test] fn $test() { super::$test(&super::Server::start()); })* }
+        mod sentinel { $(#[test] fn $test() { super::$test(&super::Corner::take()); })* }
         mod etcd { $(#[test] fn $test() { super::$test(&super::Etcd::start()); })* }
     };
 }

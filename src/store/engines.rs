@@ -10,12 +10,17 @@ use super::locate::BadUrl;
 use crate::timing::{DEFAULT_TTL, LONGEST_TTL, SHORTEST_TTL};
 
 /// Every engine's schemes, and the cargo feature that brings it.
-const ENGINES: [(&[&str], &str); 3] =
-    [(&["redis", "rediss", "redis+unix"], "redis"), (&["postgres", "postgresql"], "postgres"), (&["etcd", "etcds"], "etcd")];
+const ENGINES: [(&[&str], &str); 3] = [
+    (&["redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel"], "redis"),
+    (&["postgres", "postgresql"], "postgres"),
+    (&["etcd", "etcds"], "etcd"),
+];
 /// Those that the product promises and this version does not have yet.
-const LATER: [&str; 4] = ["zk", "zookeeper", "redis+sentinel", "redis+cluster"];
+const LATER: [&str; 4] = ["zk", "zookeeper", "redis+cluster", "rediss+cluster"];
 
 type Read = (Rc<dyn Server>, Duration);
+#[cfg(any(feature = "redis", feature = "etcd"))]
+type Parameters = Vec<(String, String)>;
 
 /// Reads a store's URL with this scheme.
 ///
@@ -30,6 +35,13 @@ pub fn read(scheme: &str, text: &str) -> Result<Read, BadUrl> {
             let address = super::redis::Address::parse(&url).map_err(BadUrl)?;
             Ok((Rc::new(address.or_password(std::env::var("REDISCLI_AUTH").ok())), max_ttl))
         }
+        // `url` knows one host; here its query alone is for it.
+        #[cfg(feature = "redis")]
+        "redis+sentinel" | "rediss+sentinel" => {
+            let (head, query, max_ttl) = query_of(text)?;
+            let address = super::redis::Address::of_several(&head, &query).map_err(BadUrl)?;
+            Ok((Rc::new(address.or_password(std::env::var("REDISCLI_AUTH").ok())), max_ttl))
+        }
         // Its URL names several hosts and leaves out what libpq's users set around it, so no other reads it.
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
@@ -38,13 +50,10 @@ pub fn read(scheme: &str, text: &str) -> Result<Read, BadUrl> {
             let max_ttl = address.max_ttl().map_or(Ok(DEFAULT_TTL), max_ttl_in_range)?;
             Ok((Rc::new(address), max_ttl))
         }
-        // `url` knows one host; here its query alone is for it.
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => {
-            let (head, query) = text.split_once('?').unwrap_or((text, ""));
-            let (url, max_ttl) = max_ttl_of(&format!("etcd://members/?{query}"))?;
-            let query: Vec<(String, String)> = url.query_pairs().map(|(key, value)| (key.into(), value.into())).collect();
-            let address = super::etcd::Address::parse(head, &query).map_err(BadUrl)?;
+            let (head, query, max_ttl) = query_of(text)?;
+            let address = super::etcd::Address::parse(&head, &query).map_err(BadUrl)?;
             let login = |name| std::env::var(name).ok();
             Ok((Rc::new(address.or_login(login("ETCDCTL_USER"), login("ETCDCTL_PASSWORD"))), max_ttl))
         }
@@ -65,6 +74,15 @@ fn missing(scheme: &str) -> BadUrl {
         true => bad(format!("the engine {scheme}:// is not in this version yet: {known}")),
         false => bad(format!("there is no engine {scheme}://: {known}")),
     }
+}
+
+/// What stands before the question mark, and the parameters after it without `max_ttl`.
+#[cfg(any(feature = "redis", feature = "etcd"))]
+fn query_of(text: &str) -> Result<(String, Parameters, Duration), BadUrl> {
+    let (head, query) = text.split_once('?').unwrap_or((text, ""));
+    let (url, max_ttl) = max_ttl_of(&format!("several://hosts/?{query}"))?;
+    let parameters = url.query_pairs().map(|(key, value)| (key.into(), value.into())).collect();
+    Ok((head.to_owned(), parameters, max_ttl))
 }
 
 /// A URL without its `max_ttl`, and that.
@@ -133,7 +151,11 @@ mod tests {
     #[cfg(all(feature = "redis", feature = "postgres", feature = "etcd"))]
     fn every_engine_of_the_list_is_read() {
         for scheme in ENGINES.iter().flat_map(|(schemes, _)| schemes.iter()) {
-            let host = if *scheme == "redis+unix" { "/socket" } else { "h" };
+            let host = match *scheme {
+                "redis+unix" => "/socket",
+                scheme if scheme.ends_with("+sentinel") => "h/main",
+                _ => "h",
+            };
             assert!(read(scheme, &format!("{scheme}://{host}")).is_ok(), "{scheme}");
         }
     }

@@ -189,6 +189,8 @@ mod tests {
             "rediss://user:secret@db.example:6380/0?cacert=/etc/ca.pem",
             "redis+unix:///run/redis.sock?db=2",
             "postgres://db/locks?sslmode=require",
+            "redis+sentinel://:secret@a,b:26380,c/main/2?max_ttl=20s",
+            "rediss+sentinel://a,b/main",
             "etcd://a:2379,b,c?max_ttl=20s",
         ] {
             assert!(Location::parse(good).is_ok(), "{good}: {:?}", Location::parse(good));
@@ -202,6 +204,7 @@ mod tests {
             ("file:///dir?max_ttl=25h", "max_ttl"),
             ("zk://db", "not in this version"),
             ("redis+cluster://a,b", "not in this version"),
+            ("redis+sentinel://:secret@a,b", "the primary's name"),
             ("gopher://hole", "no engine gopher"),
             ("redis://:secret@h:99999", "port"),
             ("redis://:secret@Böse:1", "not ASCII"),

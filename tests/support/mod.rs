@@ -7,6 +7,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod redis;
 pub mod running;
+pub mod sentinel;
 pub mod signals;
 pub mod skew;
 pub mod verdict;

@@ -8,38 +8,26 @@ use url::form_urlencoded;
 
 use super::Etcd;
 use crate::secret::Secret;
+use crate::store::wire::hosts::{self, Host};
 use crate::store::wire::tls::TlsFiles;
-use crate::store::wire::words::{DEFAULT_PREFIX, bracketed, decoded, prefix};
+use crate::store::wire::words::{DEFAULT_PREFIX, decoded, prefix};
 use crate::store::{Server, Store, Terms};
 
 const DEFAULT_PORT: u16 = 2379;
-/// A cluster has seven members at the most; this leaves room for one address more of each.
-const MOST_MEMBERS: usize = 16;
+/// How the messages tell of its URL.
+const FORM: (&str, &str) = ("an etcd URL", "etcd://HOST:PORT,HOST:PORT");
 
 /// Where an etcd cluster is and how to enter it.
 #[derive(Clone, Debug)]
 pub struct Address {
     /// In the order in which they are tried.
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<Host>,
     pub(super) tls: Option<TlsFiles>,
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
     pub(super) prefix: String,
     secret_in_url: bool,
     password_in_url: bool,
-}
-
-/// One member's end for clients.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Member {
-    pub host: String,
-    pub port: u16,
-}
-
-impl Member {
-    pub fn display(&self) -> String {
-        format!("{}:{}", bracketed(&self.host), self.port)
-    }
 }
 
 impl Address {
@@ -65,7 +53,7 @@ impl Address {
             None => (None, None),
         };
         let mut address = Address {
-            members: members(hosts)?,
+            members: hosts::read(hosts, DEFAULT_PORT, FORM)?,
             tls,
             secret_in_url: user.is_some() || password.is_some(),
             password_in_url: password.is_some(),
@@ -108,7 +96,7 @@ impl Address {
     }
 
     fn hosts(&self) -> String {
-        self.members.iter().map(Member::display).collect::<Vec<_>>().join(",")
+        hosts::joined(&self.members)
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
@@ -192,57 +180,5 @@ impl Server for Address {
 
     fn first_use(&self) -> &'static str {
         "a cluster's very first use takes this long, and no other"
-    }
-}
-
-fn members(hosts: &str) -> Result<Vec<Member>, String> {
-    if hosts.is_empty() {
-        return Err("an etcd URL needs hosts: etcd://HOST:PORT,HOST:PORT".to_owned());
-    }
-    let mut members = Vec::new();
-    for host in hosts.split(',') {
-        let member = member(host)?;
-        if members.contains(&member) {
-            return Err(format!("the URL names {} twice: name each member once", member.display()));
-        }
-        members.push(member);
-    }
-    if members.len() > MOST_MEMBERS {
-        return Err(format!("the URL names more than {MOST_MEMBERS} members: leave some out"));
-    }
-    Ok(members)
-}
-
-fn member(text: &str) -> Result<Member, String> {
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or("an IPv6 host in the URL lacks its closing ]")?;
-            if host.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err("what stands in [] in the URL is no IPv6 address".to_owned());
-            }
-            (host, (!port.is_empty()).then_some(port))
-        }
-        None => match text.find(':') {
-            Some(at) => (&text[..at], Some(&text[at..])),
-            None => (text, None),
-        },
-    };
-    let host = decoded(host, "a host")?.ok_or("a host in the URL is empty: etcd://HOST:PORT,HOST:PORT")?.to_lowercase();
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-    if !host.chars().all(plain) {
-        return Err(
-            "a host in the URL holds what no host has: check hosts and commas, and write @ in a password as %40".to_owned()
-        );
-    }
-    let digits = port.map(|port| port.strip_prefix(':').unwrap_or_default());
-    let port = match digits {
-        None => Some(DEFAULT_PORT),
-        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().ok(),
-        Some(_) => None,
-    };
-    match port {
-        // It may be half a password: the text is not shown.
-        Some(0) | None => Err("a port in the URL is not a number from 1 to 65535: leave it out for 2379".to_owned()),
-        Some(port) => Ok(Member { host, port }),
     }
 }
