@@ -23,7 +23,7 @@ s/pid [0-9]+/pid PID/g
 s/\(([0-9]+)(, [0-9]+)*\), which run on/(PIDS), which run on/
 s/[0-9]{13}/FENCE/g
 s/PID\) for [0-9.]+(ms|s)/PID) for TIME/g
-s/(try again in|due in|keeps it for|has run for) [0-9hms ]+[hms]/\1 TIME/
+s/(try again in|due in|keeps it for|has run for) ([0-9]+(ms|[hms])( [0-9])?)+/\1 TIME/
 s/127.0.0.1:[0-9]+/127.0.0.1:PORT/g
 s/([0-9a-f]{8}-[0-9a-f-]{27})/BOOT/g
 ";

@@ -50,7 +50,7 @@ impl Location {
         }
         if let Some((scheme, _)) = text.split_once(':')
             && !text.contains("://")
-            && (scheme.eq_ignore_ascii_case("file") || engines::is_scheme(scheme))
+            && (scheme.eq_ignore_ascii_case("file") || engines::knows(scheme))
         {
             return Err(bad(format!(
                 "a store's URL goes on with // after its scheme: write {scheme}://, or ./{scheme}: if it is a directory"
