@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use straight::{a_plain_lock_is_entered_in_one_step, of_many_who_go_straight_in_one_is_in, what_is_not_plain_is_only_taken};
 use support::claims::{done, enter, hold, lock, nothing, ticket};
+use support::cluster::Quarter;
 use support::etcd::Etcd;
 use support::postgres::Postgres as Database;
 use support::redis::Server;
@@ -57,6 +58,13 @@ impl Place for Corner {
     }
 }
 
+impl Place for Quarter {
+    fn open(&self) -> Box<dyn Store> {
+        let location = Location::parse(&self.url()).unwrap();
+        location.open(TERMS.request)
+    }
+}
+
 impl Place for Database {
     fn open(&self) -> Box<dyn Store> {
         let url = format!("{}?fresh=true", self.url());
@@ -80,6 +88,7 @@ macro_rules! suite {
         mod postgres { $(#[test] fn $test() { super::$test(&super::Database::start()); })* }
         mod redis { $(#[test] fn $test() { super::$test(&super::Server::start()); })* }
         mod sentinel { $(#[test] fn $test() { super::$test(&super::Corner::take()); })* }
+        mod cluster { $(#[test] fn $test() { super::$test(&super::Quarter::take()); })* }
         mod etcd { $(#[test] fn $test() { super::$test(&super::Etcd::start()); })* }
     };
 }

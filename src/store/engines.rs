@@ -11,12 +11,12 @@ use crate::timing::{DEFAULT_TTL, LONGEST_TTL, SHORTEST_TTL};
 
 /// Every engine's schemes, and the cargo feature that brings it.
 const ENGINES: [(&[&str], &str); 3] = [
-    (&["redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel"], "redis"),
+    (&["redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"], "redis"),
     (&["postgres", "postgresql"], "postgres"),
     (&["etcd", "etcds"], "etcd"),
 ];
 /// Those that the product promises and this version does not have yet.
-const LATER: [&str; 4] = ["zk", "zookeeper", "redis+cluster", "rediss+cluster"];
+const LATER: [&str; 2] = ["zk", "zookeeper"];
 
 type Read = (Rc<dyn Server>, Duration);
 #[cfg(any(feature = "redis", feature = "etcd"))]
@@ -43,7 +43,7 @@ pub fn read(scheme: &str, text: &str) -> Result<Read, BadUrl> {
         }
         // `url` knows one host; here its query alone is for it.
         #[cfg(feature = "redis")]
-        "redis+sentinel" | "rediss+sentinel" => {
+        "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster" => {
             let (head, query, max_ttl) = query_of(text)?;
             let address = super::redis::Address::of_several(&head, &query).map_err(BadUrl)?;
             Ok((Rc::new(address.or_password(std::env::var("REDISCLI_AUTH").ok())), max_ttl))

@@ -191,6 +191,7 @@ mod tests {
             "postgres://db/locks?sslmode=require",
             "redis+sentinel://:secret@a,b:26380,c/main/2?max_ttl=20s",
             "rediss+sentinel://a,b/main",
+            "redis+cluster://a:7000,b",
             "etcd://a:2379,b,c?max_ttl=20s",
         ] {
             assert!(Location::parse(good).is_ok(), "{good}: {:?}", Location::parse(good));
@@ -203,7 +204,7 @@ mod tests {
             ("file:///dir?max_ttl=nonsense", "not a duration"),
             ("file:///dir?max_ttl=25h", "max_ttl"),
             ("zk://db", "not in this version"),
-            ("redis+cluster://a,b", "not in this version"),
+            ("redis+cluster://a,b/1", "one database"),
             ("redis+sentinel://:secret@a,b", "the primary's name"),
             ("gopher://hole", "no engine gopher"),
             ("redis://:secret@h:99999", "port"),

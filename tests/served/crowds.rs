@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::scene::{scene, scene_of};
+use crate::scene::scene_of;
 use crate::stage::{Running, wait_for};
 
 #[test]
 fn ten_waiters_are_served_in_the_order_of_their_coming() {
-    let (_server, stage) = scene();
+    // The crowd of the other test is on this machine too.
+    let (_server, stage) = scene_of(Duration::from_secs(30));
     let holder = stage.hold(&[], &[]);
     let script = "echo $VAULTLOCK_FENCE $0 >> $F/order";
     let waiters: Vec<Running> = (0..10)

@@ -1,6 +1,7 @@
 //! Servers, a line that fails on command, and the claims that tests make.
 
 pub mod claims;
+pub mod cluster;
 pub mod disk;
 pub mod etcd;
 pub mod postgres;

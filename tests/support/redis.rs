@@ -133,6 +133,11 @@ impl Server {
         self.wait_until_up();
     }
 
+    /// Whether it was not killed.
+    pub fn lives(&self) -> bool {
+        Path::new(&format!("/proc/{}", self.child.id())).exists()
+    }
+
     /// SIGSTOP: it answers nobody, its kernel still takes connections.
     pub fn freeze(&self) {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGSTOP).unwrap();

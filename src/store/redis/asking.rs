@@ -43,14 +43,16 @@ impl Redis {
             if script.renews {
                 self.lines.question(&line, budget);
             }
-            let mut reply = self.call(&mut line, script, lock, (&mark, args), budget)?;
+            let node =
+                self.lines.node_tag(slot).map(|tag| format!(" {}:{{{tag}}}:node", self.address.prefix)).unwrap_or_default();
+            let mut reply = self.call(&mut line, script, lock, (&mark, &node, args), budget)?;
             let elsewhere = match &reply {
                 Value::ServerError(error) if self.address.is_cluster() => elsewhere(error),
                 _ => None,
             };
             match elsewhere {
                 None => {}
-                Some(Elsewhere::Ask(host)) => reply = self.call_at(&host, script, lock, (&mark, args), budget)?,
+                Some(Elsewhere::Ask(host)) => reply = self.call_at(&host, script, lock, (&mark, &node, args), budget)?,
                 // As long as there is time: the answer says why there was not.
                 Some(_) if budget.left().is_ok_and(|left| left > PAUSE * 2) => {
                     self.lines.put_back(line);
@@ -86,15 +88,15 @@ impl Redis {
         line: &mut Line,
         script: &Script,
         lock: &Name,
-        (mark, args): (&str, &[Vec<u8>]),
+        (mark, node, args): (&str, &str, &[Vec<u8>]),
         budget: Budget,
     ) -> Result<Value, Error> {
         let keys = self.keys(lock);
-        let first = if line.proven { "0" } else { "1" };
+        let first = format!("{}{node}", if line.proven { "0" } else { "1" });
         let command = |verb: &str, script: &str| -> Cmd {
             let mut command = redis::cmd(verb);
             command.arg(script).arg(keys.len()).arg(&keys);
-            command.arg(mark).arg(self.terms.max_ttl.as_millis() as u64).arg(first).arg(LONGEST).arg(args);
+            command.arg(mark).arg(self.terms.max_ttl.as_millis() as u64).arg(&first).arg(LONGEST).arg(args);
             command
         };
         let Line { server, connection, .. } = line;
@@ -115,7 +117,7 @@ impl Redis {
         host: &Host,
         script: &Script,
         lock: &Name,
-        words: (&str, &[Vec<u8>]),
+        words: (&str, &str, &[Vec<u8>]),
         budget: Budget,
     ) -> Result<Value, Error> {
         let mut line = self.lines.to(host, budget)?;

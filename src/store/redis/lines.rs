@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use super::address::{Address, Place};
 use super::connection::Connection;
-use super::lookout::Lookout;
+use super::lookout::{Home, Lookout};
 use super::refusal;
 use crate::store::Error;
 use crate::store::wire::Budget;
@@ -27,7 +27,7 @@ pub(super) struct Lines {
     /// Where there are hosts to be asked.
     lookout: Option<Lookout>,
     /// What they said last, by slot.
-    homes: BTreeMap<u16, Host>,
+    homes: BTreeMap<u16, Home>,
 }
 
 impl Lines {
@@ -54,13 +54,13 @@ impl Lines {
             let idle = self.open.pop().if_idle();
             return idle.map_or_else(|| self.connect(self.address.clone(), true, budget), Ok);
         }
-        let known = self.homes.get(&slot).map(|home| self.address.server(home));
+        let known = self.homes.get(&slot).map(|home| self.address.server(&home.host));
         if let Some(line) = known.and_then(|server| self.idle(&server)) {
             return Ok(Line { sure: false, ..line });
         }
         self.homes.remove(&slot);
         let home = self.seek(slot, budget)?;
-        let server = self.address.server(&home);
+        let server = self.address.server(&home.host);
         let line = match self.idle(&server) {
             Some(line) => Line { sure: true, ..line },
             None => self.connect(server, true, budget)?,
@@ -69,7 +69,7 @@ impl Lines {
         Ok(line)
     }
 
-    fn seek(&mut self, slot: u16, budget: Budget) -> Result<Host, Error> {
+    fn seek(&mut self, slot: u16, budget: Budget) -> Result<Home, Error> {
         let lookout = self.lookout.as_mut().ok_or_else(|| refusal::stranger(&self.address))?;
         lookout.ask(budget);
         lookout.hear(slot, budget)
@@ -97,11 +97,11 @@ impl Lines {
     pub fn confirm(&mut self, slot: u16, line: &Line, budget: Budget) -> Result<(), Error> {
         let Some(lookout) = self.lookout.as_mut().filter(|_| !line.sure) else { return Ok(()) };
         let home = lookout.hear(slot, budget)?;
-        match self.address.server(&home).place == line.server.place {
+        match self.address.server(&home.host).place == line.server.place {
             true => Ok(()),
             false => {
                 self.homes.remove(&slot);
-                Err(refusal::deposed(&self.address, &line.server, &home))
+                Err(refusal::deposed(&self.address, &line.server, &home.host))
             }
         }
     }
@@ -110,8 +110,14 @@ impl Lines {
     pub fn home(&self, slot: u16) -> Option<Address> {
         match &self.lookout {
             None => Some(self.address.clone()),
-            Some(_) => self.homes.get(&slot).map(|home| self.address.server(home)),
+            Some(_) => self.homes.get(&slot).map(|home| self.address.server(&home.host)),
         }
+    }
+
+    /// The braced part of the key under which the node that keeps this slot has its own record, where it is one of several.
+    pub fn node_tag(&self, slot: u16) -> Option<String> {
+        let home = self.homes.get(&slot).filter(|_| self.address.is_cluster())?;
+        (0u32..).map(|number| number.to_string()).find(|tag| self::slot(tag.as_bytes()) == home.lowest)
     }
 
     /// What was said of a slot is not so any more.
@@ -156,11 +162,23 @@ impl Idle for Option<Line> {
 
 /// CRC16 (XMODEM) of what stands between the braces of a key.
 fn slot(tag: &[u8]) -> u16 {
-    let crc = tag.iter().fold(0u16, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
-    });
-    crc % 16384
+    tag.iter().fold(0u16, |crc, byte| crc << 8 ^ CRC[usize::from((crc >> 8) as u8 ^ byte)]) % 16384
 }
+
+static CRC: [u16; 256] = {
+    let mut table = [0u16; 256];
+    let mut at = 0;
+    while at < 256 {
+        let (mut crc, mut bit) = ((at as u16) << 8, 0);
+        while bit < 8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+            bit += 1;
+        }
+        table[at] = crc;
+        at += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

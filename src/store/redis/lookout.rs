@@ -16,6 +16,14 @@ use crate::store::wire::Budget;
 use crate::store::wire::hosts::Host;
 use crate::time::Clock;
 
+/// Where a slot is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Home {
+    pub host: Host,
+    /// The lowest slot that is kept there.
+    pub lowest: u16,
+}
+
 /// The hosts of a URL, each with a line that stays open.
 pub(super) struct Lookout {
     address: Address,
@@ -51,18 +59,18 @@ impl Lookout {
     ///
     /// # Errors
     /// Too few answer, or they do not agree.
-    pub fn hear(&mut self, slot: u16, budget: Budget) -> Result<Host, Error> {
+    pub fn hear(&mut self, slot: u16, budget: Budget) -> Result<Home, Error> {
         let (wanted, count) = (self.several.majority(), self.posts.len());
-        let mut said: Vec<(Host, usize)> = Vec::new();
+        let mut said: Vec<(Home, usize)> = Vec::new();
         let (mut strangers, mut refusals, mut last) = (0, 0, None);
         let mut silent = Vec::new();
         for at in 0..count {
             let heard = self.hear_one(at, slot, budget.share(count - at));
             self.posts[at].asked = false;
             match heard {
-                Ok(Some(host)) => match said.iter_mut().find(|(known, _)| *known == host) {
+                Ok(Some(home)) => match said.iter_mut().find(|(known, _)| known.host == home.host) {
                     Some((_, votes)) => *votes += 1,
-                    None => said.push((host, 1)),
+                    None => said.push((home, 1)),
                 },
                 Ok(None) => strangers += 1,
                 Err(error) => {
@@ -78,8 +86,8 @@ impl Lookout {
         }
         self.ask_last(&silent);
         self.posts.iter_mut().for_each(|post| post.owes |= std::mem::take(&mut post.asked));
-        if let Some((host, _)) = said.iter().find(|(_, votes)| *votes >= wanted) {
-            return Ok(host.clone());
+        if let Some((home, _)) = said.iter().find(|(_, votes)| *votes >= wanted) {
+            return Ok(home.clone());
         }
         if strangers >= wanted {
             return Err(refusal::no_primary(&self.address, &self.several));
@@ -91,7 +99,7 @@ impl Lookout {
     }
 
     /// How many of the hosts answer, and how many there are.
-    pub fn census(&mut self, slot: u16, budget: Budget) -> Vec<(Host, Result<Option<Host>, Error>)> {
+    pub fn census(&mut self, slot: u16, budget: Budget) -> Vec<(Host, Result<Option<Home>, Error>)> {
         let count = self.posts.len();
         let heard = (0..count).map(|at| {
             let heard = self.hear_one(at, slot, budget.share(count - at));
@@ -115,7 +123,32 @@ impl Lookout {
         }
     }
 
-    fn hear_one(&mut self, at: usize, slot: u16, budget: Budget) -> Result<Option<Host>, Error> {
+    /// All primaries that the first host to answer knows.
+    ///
+    /// # Errors
+    /// None answers.
+    pub fn primaries(&mut self, budget: Budget) -> Result<Vec<Host>, Error> {
+        let (count, question) = (self.posts.len(), self.question());
+        let mut last = refusal::stranger(&self.address);
+        for at in 0..count {
+            let post = &mut self.posts[at];
+            match post.answer(&self.address, &question, budget.share(count - at)) {
+                Ok(Value::Array(ranges)) => {
+                    let mut hosts: Vec<Host> =
+                        ranges.iter().filter_map(|range| read(range, &post.host)).map(|range| range.host).collect();
+                    hosts.sort();
+                    hosts.dedup();
+                    return Ok(hosts);
+                }
+                Ok(Value::ServerError(error)) => last = refusal::by_post(&self.address.post(&post.host)?, &error),
+                Ok(_) => last = refusal::stranger(&self.address.post(&post.host)?),
+                Err(error) => (post.line, last) = (None, error),
+            }
+        }
+        Err(last)
+    }
+
+    fn hear_one(&mut self, at: usize, slot: u16, budget: Budget) -> Result<Option<Home>, Error> {
         let question = self.question();
         let post = &mut self.posts[at];
         let answer = post.answer(&self.address, &question, budget)?;
@@ -124,8 +157,11 @@ impl Lookout {
         match (&self.several.by, answer) {
             (_, Value::ServerError(error)) => Err(refusal::by_post(&server, &error)),
             (By::Sentinels { .. }, Value::Nil) => Ok(None),
-            (By::Sentinels { .. }, Value::Array(parts)) => end(&parts, &host).map(Some).ok_or_else(|| refusal::stranger(&server)),
-            (By::Nodes, Value::Array(ranges)) => Ok(ranges.iter().find_map(|range| owner(range, slot, &host))),
+            (By::Sentinels { .. }, Value::Array(parts)) => {
+                let host = end(&parts, &host).ok_or_else(|| refusal::stranger(&server))?;
+                Ok(Some(Home { host, lowest: 0 }))
+            }
+            (By::Nodes, Value::Array(ranges)) => Ok(owner(&ranges, slot, &host)),
             _ => Err(refusal::stranger(&server)),
         }
     }
@@ -193,15 +229,29 @@ fn end(parts: &[Value], asked: &Host) -> Option<Host> {
     (port != 0).then_some(Host { host, port })
 }
 
-/// The primary of a range of slots, if this slot is in it.
-fn owner(range: &Value, slot: u16, asked: &Host) -> Option<Host> {
+/// Slots that are kept together.
+struct Range {
+    first: i64,
+    last: i64,
+    host: Host,
+}
+
+fn read(range: &Value, asked: &Host) -> Option<Range> {
     let Value::Array(parts) = range else { return None };
     match parts.as_slice() {
         [Value::Int(first), Value::Int(last), Value::Array(primary), ..] => {
-            (*first..=*last).contains(&i64::from(slot)).then(|| end(primary, asked))?
+            Some(Range { first: *first, last: *last, host: end(primary, asked)? })
         }
         _ => None,
     }
+}
+
+/// Who keeps this slot.
+fn owner(ranges: &[Value], slot: u16, asked: &Host) -> Option<Home> {
+    let ranges: Vec<Range> = ranges.iter().filter_map(|range| read(range, asked)).collect();
+    let host = ranges.iter().find(|range| (range.first..=range.last).contains(&i64::from(slot)))?.host.clone();
+    let lowest = ranges.iter().filter(|range| range.host == host).map(|range| range.first).min()?;
+    Some(Home { host, lowest: u16::try_from(lowest).ok()? })
 }
 
 /// A part of what is left, so that one that is silent leaves time for the others.
@@ -227,15 +277,17 @@ mod tests {
     #[test]
     fn the_primary_of_a_slot_is_found_in_what_a_node_says() {
         let asked = Host { host: "asked".to_owned(), port: 1 };
-        let range = |primary: Vec<Value>| Value::Array(vec![Value::Int(5), Value::Int(9), Value::Array(primary)]);
-        let found = |primary: Vec<Value>, slot| owner(&range(primary), slot, &asked).map(|host| host.display());
-        assert_eq!(found(vec![text("h"), Value::Int(7000), text("id")], 9).as_deref(), Some("h:7000"));
-        assert_eq!(found(vec![text(""), Value::Int(7000)], 5).as_deref(), Some("asked:7000"));
-        assert_eq!(found(vec![Value::Nil, Value::Int(7000)], 5).as_deref(), Some("asked:7000"));
+        let range = |first, last, primary| Value::Array(vec![Value::Int(first), Value::Int(last), Value::Array(primary)]);
+        let found = |primary: Vec<Value>, slot| {
+            let home = owner(&[range(5, 9, primary), range(2, 3, vec![text("h"), Value::Int(7000)])], slot, &asked)?;
+            Some(format!("{} {}", home.host.display(), home.lowest))
+        };
+        assert_eq!(found(vec![text("h"), Value::Int(7000), text("id")], 9).as_deref(), Some("h:7000 2"));
+        assert_eq!(found(vec![text(""), Value::Int(7000)], 5).as_deref(), Some("asked:7000 5"));
+        assert_eq!(found(vec![Value::Nil, Value::Int(7000)], 5).as_deref(), Some("asked:7000 5"));
         assert_eq!(found(vec![text("h"), Value::Int(7000)], 10), None);
         assert_eq!(found(vec![text("?"), Value::Int(7000)], 7), None);
         assert_eq!(found(vec![text("h"), Value::Int(70_000)], 7), None);
         assert_eq!(found(vec![text("h")], 7), None);
-        assert_eq!(owner(&Value::Nil, 7, &asked), None);
     }
 }

@@ -10,6 +10,9 @@
 //! {prefix}:wake:<id>       channel: a wake, and with it what the waiter's next look would show
 //! ```
 //!
+//! In a cluster `store` and `names` are each lock's own, `{prefix}:{<name>}:store`, and of each node there is besides
+//! {prefix}:{<tag>}:node    hash, in the lowest of its slots: the life of the node whose memory was waited out
+//!
 //! No key has a time to live: a lock that expired would be a lock forgotten.
 //!
 //! A user that may do no more than this:
@@ -87,7 +90,9 @@ impl Redis {
     /// The keys of a lock, as the scripts know them.
     fn keys(&self, lock: &Name) -> [String; 5] {
         let (prefix, key) = (&self.address.prefix, self.key(lock));
-        [key.clone(), format!("{key}:queue"), format!("{key}:gone"), format!("{prefix}:store"), format!("{prefix}:names")]
+        // What is the store's is each lock's own in a cluster: a script gets keys of one slot.
+        let whole = if self.address.is_cluster() { &key } else { prefix };
+        [key.clone(), format!("{key}:queue"), format!("{key}:gone"), format!("{whole}:store"), format!("{whole}:names")]
     }
 
     fn slot(&self, lock: &Name) -> u16 {

@@ -1,6 +1,7 @@
 -- Every script begins with this: is it the store it was, and does it remember?
 -- KEYS  1 lock (hash)  2 its queue (zset)  3 ids gone from it (zset)  4 the store's record (hash)  5 names (set)
--- ARGV  1 a fresh mark  2 max_ttl in ms  3 '1' for the first script on a connection  4 a lock text longer than this is damaged
+-- ARGV  1 a fresh mark  2 max_ttl in ms  3 '1' for the first script on a connection; in a cluster with a blank and the node's record
+--       4 a lock text longer than this is damaged
 -- All checks come before all writes: Redis keeps what a failed script has already written.
 local function field(info, name)
   return string.match(info, '\r\n' .. name .. ':([^\r\n]*)')
@@ -16,7 +17,8 @@ local replication = redis.call('INFO', 'replication')
 if field(replication, 'role') ~= 'master' then
   return redis.error_reply('VLREPLICA it follows another server')
 end
-if ARGV[3] == '1' then
+local first, node = string.sub(ARGV[3], 1, 1), string.sub(ARGV[3], 3)
+if first == '1' then
   local policy = field(redis.call('INFO', 'memory'), 'maxmemory_policy') or ''
   if string.sub(policy, 1, 7) == 'allkeys' then
     return redis.error_reply('VLEVICTS ' .. policy)
@@ -55,6 +57,9 @@ local mark, settled, carried = record[2], record[3], record[5]
 local unwritten = nil
 if redis.call('EXISTS', KEYS[4]) == 0 then
   mark, settled, carried = ARGV[1], '', '0'
+  -- A lock that is new to a node in whose present life somebody has waited already. Where its record is out of reach, or its
+  -- slot has moved on, it says nothing.
+  if node ~= '' and redis.pcall('HGET', node, 'epoch') == epoch then settled = mark end
   unwritten = true
 else
   for i = 1, 5 do
@@ -83,13 +88,14 @@ end
 -- For how many seconds the server has been up and certainly lost nothing; -1 if it may have lost something since.
 local function proof()
   if field(replication, 'master_replid2') ~= string.rep('0', 40) then return '-1' end
-  if field(redis.call('INFO', 'cluster'), 'cluster_enabled') ~= '0' then return '-1' end
   if field(redis.call('INFO', 'stats'), 'evicted_keys') ~= '0' then return '-1' end
   local calls = redis.call('INFO', 'commandstats')
   -- A reset of the counts hides the calls before it.
   for _, name in ipairs({ 'flushall', 'flushdb', 'swapdb', 'debug', 'replicaof', 'slaveof', 'failover', 'config', 'config|resetstat' }) do
     if string.match(calls, '\r\ncmdstat_' .. name .. ':calls=[1-9]') then return '-1' end
   end
+  -- For how long a node has had a slot it does not say.
+  if node ~= '' then return '0' end
   return field(server, 'uptime_in_seconds') or '-1'
 end
 
