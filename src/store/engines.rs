@@ -22,6 +22,12 @@ type Read = (Rc<dyn Server>, Duration);
 #[cfg(any(feature = "redis", feature = "etcd"))]
 type Parameters = Vec<(String, String)>;
 
+/// Whether URLs of a server begin so.
+pub fn knows(scheme: &str) -> bool {
+    let known = ENGINES.iter().flat_map(|(schemes, _)| schemes.iter()).chain(&LATER);
+    known.into_iter().any(|known| known.eq_ignore_ascii_case(scheme))
+}
+
 /// Reads a store's URL with this scheme.
 ///
 /// # Errors

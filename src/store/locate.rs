@@ -48,6 +48,14 @@ impl Location {
         if text.is_empty() {
             return Err(bad("the store's URL is empty: name a directory or a server, such as redis://localhost"));
         }
+        if let Some((scheme, _)) = text.split_once(':')
+            && !text.contains("://")
+            && (scheme.eq_ignore_ascii_case("file") || engines::knows(scheme))
+        {
+            return Err(bad(format!(
+                "a store's URL goes on with // after its scheme: write {scheme}://, or ./{scheme}: if it is a directory"
+            )));
+        }
         if !text.contains("://") {
             let dir = address::from_path(Path::new(text)).map_err(BadUrl)?;
             return Ok(Location::new(Engine::File { dir, default: false }, DEFAULT_TTL));
