@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use vaultlock::cli;
+use vaultlock::shown::chain;
 
 vaultlock::entry!(run);
 
@@ -11,7 +12,7 @@ fn run(words: Vec<OsString>) -> u8 {
     match cli::main(words) {
         Ok(exit) => exit.code(),
         Err((exit, error)) => {
-            eprintln!("vaultlock: {error:#}");
+            eprintln!("vaultlock: {}", chain(&error));
             exit.code()
         }
     }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::ledger::fence::LIMIT;
+use crate::shown::system;
 
 /// A number of 20 digits and the end of its line.
 const LONGEST: usize = 21;
@@ -37,8 +38,8 @@ pub enum Verdict {
 /// Why a mark can't be read or raised.
 #[derive(Debug, Error)]
 pub enum Error {
-    #[error("can't {0} {1}: {2}; whoever is fenced needs to read and write it")]
-    File(&'static str, PathBuf, io::Error),
+    #[error("can't {what} {}: {}; whoever is fenced needs to read and write it", path.display(), system(error))]
+    File { what: &'static str, path: PathBuf, error: io::Error },
     #[error("{0} is no regular file: name a file of its own for the high-water mark")]
     Strange(PathBuf),
     #[error("{0} holds no fencing number, and nothing is written through it: empty it if that is an accident")]
@@ -57,7 +58,7 @@ impl Mark {
     /// The file can't be read, or holds something else.
     pub fn read(&self) -> Result<u64, Error> {
         match self.open(false) {
-            Err(Error::File(_, _, error)) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(Error::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => Ok(0),
             opened => self.number(&opened?),
         }
     }
@@ -134,7 +135,7 @@ impl Mark {
     }
 
     fn failed(&self, what: &'static str, error: io::Error) -> Error {
-        Error::File(what, self.path.clone(), error)
+        Error::File { what, path: self.path.clone(), error }
     }
 }
 

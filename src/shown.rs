@@ -1,5 +1,9 @@
 //! Text of others, made fit for a terminal: no escape sequence, no bidirectional trick, no line of its own.
 
+use std::io;
+
+use nix::errno::Errno;
+
 /// The text with every character that could move the cursor, change colours, hide or reorder text spelled out
 /// (CWE-150), cut to `longest` characters.
 pub fn shown(text: &str, longest: usize) -> String {
@@ -16,6 +20,23 @@ pub fn shown(text: &str, longest: usize) -> String {
         }
     }
     out
+}
+
+/// What the system says of an error, in lower case and without its number.
+pub fn system(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => Errno::from_raw(code).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+/// An error with what caused it, each in its own words.
+pub fn chain(error: &anyhow::Error) -> String {
+    let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<io::Error>() {
+        Some(error) => system(error),
+        None => cause.to_string(),
+    };
+    error.chain().map(told).collect::<Vec<_>>().join(": ")
 }
 
 /// A JSON text with the same characters escaped: they stand in its strings alone, where `\u` may stand for any.

@@ -71,7 +71,7 @@ pub enum TimingError {
     BeyondMax { ttl: Duration, max_ttl: Duration },
     #[error(
         "--kill-after {} does not fit into a ttl of {}: it may be {} at most; choose a longer --ttl or a shorter --kill-after",
-        say(*.grace), say(*.ttl), say(*.most)
+        say(*.grace), say(*.ttl), say(whole(*.most))
     )]
     Grace { grace: Duration, ttl: Duration, most: Duration },
     #[error(
@@ -157,6 +157,11 @@ fn shrink(ttl: Duration) -> Duration {
 
 fn drift(ttl: Duration) -> Duration {
     if mutant::on(Mutant::NoDriftMargin) { Duration::ZERO } else { ttl / 1000 * DRIFT_PER_MILLE }
+}
+
+/// Rounded down to what people write.
+fn whole(span: Duration) -> Duration {
+    Duration::from_millis(span.as_millis() as u64)
 }
 
 fn say(span: Duration) -> String {

@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 
 use straight::{a_plain_lock_is_entered_in_one_step, of_many_who_go_straight_in_one_is_in, what_is_not_plain_is_only_taken};
 use support::claims::{done, enter, hold, lock, nothing, ticket};
+use support::cluster::Quarter;
 use support::etcd::Etcd;
 use support::postgres::Postgres as Database;
 use support::redis::Server;
+use support::sentinel::Corner;
 use support::until;
 use support::zookeeper::{ZooKeeper, open_store};
 use vaultlock::bell::Bell;
 use vaultlock::ledger::{Commit, Guard, Id, Life, Stop, StopReason, commit, view::FIRST};
 use vaultlock::store::file::FileStore;
+use vaultlock::store::locate::Location;
 use vaultlock::store::memory::MemoryServer;
 use vaultlock::store::postgres::{Address as DatabaseAddress, Postgres, Surroundings};
 use vaultlock::store::redis::{Address, Redis};
@@ -46,6 +49,20 @@ impl Place for Server {
     fn open(&self) -> Box<dyn Store> {
         let url = format!("{}?fresh=true", self.url());
         Box::new(Redis::open(Address::parse(&url.parse().unwrap()).unwrap(), &TERMS))
+    }
+}
+
+impl Place for Corner {
+    fn open(&self) -> Box<dyn Store> {
+        let location = Location::parse(&self.url()).unwrap();
+        location.open(TERMS.request)
+    }
+}
+
+impl Place for Quarter {
+    fn open(&self) -> Box<dyn Store> {
+        let location = Location::parse(&self.url()).unwrap();
+        location.open(TERMS.request)
     }
 }
 
@@ -90,6 +107,8 @@ macro_rules! suite {
         })* }
         mod postgres { $(#[test] fn $test() { super::$test(&super::Database::start()); })* }
         mod redis { $(#[test] fn $test() { super::$test(&super::Server::start()); })* }
+        mod sentinel { $(#[test] fn $test() { super::$test(&super::Corner::take()); })* }
+        mod cluster { $(#[test] fn $test() { super::$test(&super::Quarter::take()); })* }
         mod etcd { $(#[test] fn $test() { super::$test(&super::Etcd::start()); })* }
         mod zookeeper { $(#[test] fn $test() { super::$test(&super::Chroot::make()); })* }
     };

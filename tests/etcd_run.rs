@@ -5,7 +5,9 @@ pub mod support;
 
 #[path = "etcd_run/basics.rs"]
 mod basics;
-#[path = "etcd_run/crowds.rs"]
+#[path = "etcd_run/cost.rs"]
+mod cost;
+#[path = "served/crowds.rs"]
 mod crowds;
 #[path = "etcd_run/deaths.rs"]
 mod deaths;

@@ -75,7 +75,8 @@ fn a_waiter_looks_again_by_itself_for_nobody_can_wake_it() {
     bell.ring();
     let asked = Instant::now();
     waiter.wait(&name, &me.id, Clock::Boottime.now() + Duration::from_secs(20), bell.as_fd()).unwrap();
-    assert!(asked.elapsed() < Duration::from_millis(90) || asked.elapsed() < Duration::from_secs(1));
+    // By now it looks again by itself after one and a half seconds at the earliest.
+    assert!(asked.elapsed() < Duration::from_secs(1));
 }
 
 #[test]

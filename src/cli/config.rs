@@ -60,7 +60,8 @@ impl Config {
     /// may hold passwords.
     pub fn find(named: Option<&Path>) -> anyhow::Result<Config> {
         if let Some(path) = named {
-            let file = File::open(path).with_context(|| format!("can't read the config file {}", path.display()))?;
+            let file = File::open(path)
+                .with_context(|| format!("can't read the config file {}, which --config names", path.display()))?;
             return Config::read(path, file);
         }
         for path in [of_user(), Some(PathBuf::from(SYSTEM))].into_iter().flatten() {

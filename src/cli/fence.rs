@@ -16,6 +16,7 @@ use super::args::{self, Global};
 use crate::exit::Exit;
 use crate::ledger::fence::LIMIT;
 use crate::mark::{self, Mark, Verdict};
+use crate::shown;
 
 /// Programs expect the lower descriptors to be free.
 const LOWEST_FREE: i32 = 20;
@@ -75,5 +76,6 @@ fn failed(words: &[OsString], error: Errno) -> (Exit, anyhow::Error) {
         Errno::EMFILE | Errno::EINVAL => Exit::Failed,
         _ => Exit::NotExecutable,
     };
-    (exit, anyhow!("can't execute {}: {}", words[0].display(), error.desc()))
+    let why = shown::system(&error.into());
+    (exit, anyhow!("can't execute {}: {why}; the mark is raised, and nothing was run", words[0].display()))
 }

@@ -79,7 +79,9 @@ fn from_file() -> anyhow::Result<Option<Location>> {
     let path = Path::new(&path);
     let told = || format!("${FILE} {}", path.display());
     let mut text = String::new();
-    File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text)).with_context(told)?;
+    File::open(path)
+        .and_then(|file| file.take(LONGEST).read_to_string(&mut text))
+        .with_context(|| format!("can't read {}", told()))?;
     let url = text.trim();
     if url.is_empty() || url.contains(['\n', '\0']) {
         bail!("{}: it must hold one line, the store's URL", told());

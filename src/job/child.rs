@@ -128,7 +128,7 @@ impl Report {
         match self {
             Report::Exec(libc::ENOENT | libc::ENOTDIR) => SpawnError::NotFound(program.into()),
             Report::Exec(errno) => {
-                SpawnError::NotExecutable { program: program.into(), source: io::Error::from_raw_os_error(errno) }
+                SpawnError::NotExecutable { program: program.into(), reason: io::Error::from_raw_os_error(errno) }
             }
             Report::Refused(errno) => SpawnError::Isolate(io::Error::from_raw_os_error(errno)),
             Report::Pids { .. } => SpawnError::Other(io::Error::other("a report out of order")),

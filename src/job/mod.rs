@@ -41,6 +41,7 @@ use std::os::fd::RawFd;
 use nix::sys::signal::Signal;
 use thiserror::Error;
 
+use crate::shown::system;
 use crate::time::Clock;
 use crate::timing::Timing;
 
@@ -186,6 +187,15 @@ pub struct Command {
     pub isolate: bool,
 }
 
+/// What may make a file a program.
+fn remedy(reason: &io::Error) -> &'static str {
+    match reason.raw_os_error() {
+        Some(libc::EACCES) => "chmod +x it, and see that its file system is not mounted noexec",
+        Some(libc::ENOEXEC) => "begin it with the line #!/bin/sh, or name a program of this machine",
+        _ => "see that it and its interpreter are there and whole",
+    }
+}
+
 /// Why the job did not start.
 #[derive(Debug, Error)]
 pub enum SpawnError {
@@ -193,8 +203,8 @@ pub enum SpawnError {
     #[error("{}: command not found", .0.display())]
     NotFound(OsString),
     /// The shell's 126.
-    #[error("{}: cannot be executed", program.display())]
-    NotExecutable { program: OsString, source: io::Error },
+    #[error("{}: cannot be executed: {}; {}", program.display(), system(reason), remedy(reason))]
+    NotExecutable { program: OsString, reason: io::Error },
     /// The kernel refuses a namespace or a fresh /proc in it.
     #[error("--isolate needs a PID namespace: run as root or allow unprivileged user namespaces")]
     Isolate(#[source] io::Error),

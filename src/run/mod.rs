@@ -29,6 +29,7 @@ use crate::ledger::{Ticket, Watched};
 use crate::mark::{self, Mark};
 use crate::name::Name;
 use crate::session::{Bundle, Claim, Ending, Notes, Order as SessionOrder, Session, Turn};
+use crate::shown::chain;
 use crate::store::Store;
 use crate::time::{Clock, Tick};
 use crate::timing::Timing;
@@ -307,7 +308,7 @@ impl Loop {
         self.started = Some(self.clock.now());
         self.worker.spawn(&command).map_err(|error| {
             let exit = exit_of(&error);
-            self.console.error(&format!("{:#}", anyhow::Error::new(error)));
+            self.console.error(&chain(&anyhow::Error::new(error)));
             exit
         })
     }

@@ -11,17 +11,20 @@ use crate::timing::{DEFAULT_TTL, LONGEST_TTL, SHORTEST_TTL};
 
 /// Every engine's schemes, and the cargo feature that brings it.
 const ENGINES: [(&[&str], &str); 4] = [
-    (&["redis", "rediss", "redis+unix"], "redis"),
+    (&["redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"], "redis"),
     (&["postgres", "postgresql"], "postgres"),
     (&["etcd", "etcds"], "etcd"),
     (&["zk", "zookeeper"], "zookeeper"),
 ];
-/// Those that the product promises and this version does not have yet.
-const LATER: [&str; 2] = ["redis+sentinel", "redis+cluster"];
 
 type Read = (Rc<dyn Server>, Duration);
-#[cfg(any(feature = "etcd", feature = "zookeeper"))]
-type Query = Vec<(String, String)>;
+#[cfg(any(feature = "redis", feature = "etcd", feature = "zookeeper"))]
+type Parameters = Vec<(String, String)>;
+
+/// Whether URLs of a server begin so.
+pub fn knows(scheme: &str) -> bool {
+    ENGINES.iter().flat_map(|(schemes, _)| schemes.iter()).any(|known| known.eq_ignore_ascii_case(scheme))
+}
 
 /// Reads a store's URL with this scheme.
 ///
@@ -36,6 +39,13 @@ pub fn read(scheme: &str, text: &str) -> Result<Read, BadUrl> {
             let address = super::redis::Address::parse(&url).map_err(BadUrl)?;
             Ok((Rc::new(address.or_password(std::env::var("REDISCLI_AUTH").ok())), max_ttl))
         }
+        // `url` knows one host; here its query alone is for it.
+        #[cfg(feature = "redis")]
+        "redis+sentinel" | "rediss+sentinel" | "redis+cluster" | "rediss+cluster" => {
+            let (head, query, max_ttl) = query_of(text)?;
+            let address = super::redis::Address::of_several(&head, &query).map_err(BadUrl)?;
+            Ok((Rc::new(address.or_password(std::env::var("REDISCLI_AUTH").ok())), max_ttl))
+        }
         // Its URL names several hosts and leaves out what libpq's users set around it, so no other reads it.
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
@@ -46,27 +56,18 @@ pub fn read(scheme: &str, text: &str) -> Result<Read, BadUrl> {
         }
         #[cfg(feature = "etcd")]
         "etcd" | "etcds" => {
-            let (head, query, max_ttl) = several_hosts(text)?;
-            let address = super::etcd::Address::parse(head, &query).map_err(BadUrl)?;
+            let (head, query, max_ttl) = query_of(text)?;
+            let address = super::etcd::Address::parse(&head, &query).map_err(BadUrl)?;
             let login = |name| std::env::var(name).ok();
             Ok((Rc::new(address.or_login(login("ETCDCTL_USER"), login("ETCDCTL_PASSWORD"))), max_ttl))
         }
         #[cfg(feature = "zookeeper")]
         "zk" | "zookeeper" => {
-            let (head, query, max_ttl) = several_hosts(text)?;
-            Ok((Rc::new(super::zookeeper::Address::parse(head, &query).map_err(BadUrl)?), max_ttl))
+            let (head, query, max_ttl) = query_of(text)?;
+            Ok((Rc::new(super::zookeeper::Address::parse(&head, &query).map_err(BadUrl)?), max_ttl))
         }
         _ => Err(missing(scheme)),
     }
-}
-
-/// What stands before the query, that query, and its `max_ttl`: `url` knows one host, so here the query alone is for it.
-#[cfg(any(feature = "etcd", feature = "zookeeper"))]
-fn several_hosts(text: &str) -> Result<(&str, Query, Duration), BadUrl> {
-    let (head, query) = text.split_once('?').unwrap_or((text, ""));
-    let (url, max_ttl) = max_ttl_of(&format!("members://members/?{query}"))?;
-    let query = url.query_pairs().map(|(key, value)| (key.into(), value.into())).collect();
-    Ok((head, query, max_ttl))
 }
 
 fn missing(scheme: &str) -> BadUrl {
@@ -77,11 +78,16 @@ fn missing(scheme: &str) -> BadUrl {
     }
     let known: Vec<String> =
         ENGINES.iter().flat_map(|(schemes, _)| schemes.iter()).map(|scheme| format!("{scheme}://")).collect();
-    let known = format!("use file:///dir, {}", known.join(", "));
-    match LATER.contains(&scheme) {
-        true => bad(format!("the engine {scheme}:// is not in this version yet: {known}")),
-        false => bad(format!("there is no engine {scheme}://: {known}")),
-    }
+    bad(format!("there is no engine {scheme}://: use file:///dir, {}", known.join(", ")))
+}
+
+/// What stands before the question mark, and the parameters after it without `max_ttl`.
+#[cfg(any(feature = "redis", feature = "etcd", feature = "zookeeper"))]
+fn query_of(text: &str) -> Result<(String, Parameters, Duration), BadUrl> {
+    let (head, query) = text.split_once('?').unwrap_or((text, ""));
+    let (url, max_ttl) = max_ttl_of(&format!("several://hosts/?{query}"))?;
+    let parameters = url.query_pairs().map(|(key, value)| (key.into(), value.into())).collect();
+    Ok((head.to_owned(), parameters, max_ttl))
 }
 
 /// A URL without its `max_ttl`, and that.
@@ -142,7 +148,6 @@ mod tests {
     #[test]
     fn an_engine_that_is_not_here_is_told_of() {
         assert!(missing("etcds").to_string().contains("build it with the cargo feature etcd"));
-        assert!(missing("redis+cluster").to_string().contains("not in this version yet"));
         assert!(missing("gopher").to_string().contains("no engine gopher://: use file:///dir, redis://,"));
     }
 
@@ -150,7 +155,11 @@ mod tests {
     #[cfg(all(feature = "redis", feature = "postgres", feature = "etcd", feature = "zookeeper"))]
     fn every_engine_of_the_list_is_read() {
         for scheme in ENGINES.iter().flat_map(|(schemes, _)| schemes.iter()) {
-            let host = if *scheme == "redis+unix" { "/socket" } else { "h" };
+            let host = match *scheme {
+                "redis+unix" => "/socket",
+                scheme if scheme.ends_with("+sentinel") => "h/main",
+                _ => "h",
+            };
             assert!(read(scheme, &format!("{scheme}://{host}")).is_ok(), "{scheme}");
         }
     }

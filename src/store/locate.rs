@@ -48,6 +48,14 @@ impl Location {
         if text.is_empty() {
             return Err(bad("the store's URL is empty: name a directory or a server, such as redis://localhost"));
         }
+        if let Some((scheme, _)) = text.split_once(':')
+            && !text.contains("://")
+            && (scheme.eq_ignore_ascii_case("file") || engines::knows(scheme))
+        {
+            return Err(bad(format!(
+                "a store's URL goes on with // after its scheme: write {scheme}://, or ./{scheme}: if it is a directory"
+            )));
+        }
         if !text.contains("://") {
             let dir = address::from_path(Path::new(text)).map_err(BadUrl)?;
             return Ok(Location::new(Engine::File { dir, default: false }, DEFAULT_TTL));
@@ -181,6 +189,9 @@ mod tests {
             "rediss://user:secret@db.example:6380/0?cacert=/etc/ca.pem",
             "redis+unix:///run/redis.sock?db=2",
             "postgres://db/locks?sslmode=require",
+            "redis+sentinel://:secret@a,b:26380,c/main/2?max_ttl=20s",
+            "rediss+sentinel://a,b/main",
+            "redis+cluster://a:7000,b",
             "etcd://a:2379,b,c?max_ttl=20s",
             "zk://a:2181,b/locks?max_ttl=20s",
         ] {
@@ -193,7 +204,8 @@ mod tests {
             ("file:///dir?max_ttl=0", "max_ttl"),
             ("file:///dir?max_ttl=nonsense", "not a duration"),
             ("file:///dir?max_ttl=25h", "max_ttl"),
-            ("redis+cluster://a,b", "not in this version"),
+            ("redis+cluster://a,b/1", "one database"),
+            ("redis+sentinel://:secret@a,b", "the primary's name"),
             ("gopher://hole", "no engine gopher"),
             ("redis://:secret@h:99999", "port"),
             ("redis://:secret@Böse:1", "not ASCII"),

@@ -38,7 +38,7 @@ fn a_command_that_can_not_run_gives_the_lock_back() {
     assert_eq!((missing.code, missing.err.as_str()), (127, "vaultlock: no-such-program-here: command not found\n"));
     let denied = vault.run(&[], "x", &[plain.to_str().unwrap()]);
     assert_eq!(denied.code, 126);
-    assert!(denied.err.contains("cannot be executed: Permission denied"), "{denied:?}");
+    assert!(denied.err.contains("cannot be executed: permission denied"), "{denied:?}");
     assert_eq!(vault.run(&["-n"], "x", &["true"]).code, 0);
     assert_eq!(vault.traces("x"), Vec::<std::path::PathBuf>::new());
 }

@@ -131,7 +131,6 @@ fn bad_numbers_and_choices_are_refused() {
 #[test]
 fn bad_stores_are_refused() {
     for (store, complaint) in [
-        ("redis+cluster://h", "not in this version"),
         ("ftp://h/x", "there is no engine ftp://"),
         ("file://host/dir", "three slashes"),
         ("file:///tmp/x?colour=red", "no parameter \"colour\""),

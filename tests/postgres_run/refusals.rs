@@ -33,8 +33,11 @@ fn a_server_that_does_not_let_us_in_or_may_not_keep_locks() {
     refused(&at("weak", "postgres"), &["let the owner of database \"postgres\" run man/postgres.sql"]);
     refused(&at("postgres", "nowhere"), &["has no database \"nowhere\": create it"]);
     refused(&at(&format!("alice:{CANARY}"), "postgres").replace("max_ttl", "sslmode=require&max_ttl"), &["the server has none"]);
-    let standby = Server::following(&server, &[]);
+    let mut standby = Server::following(&server, &[]);
     refused(&format!("{}?max_ttl=3s", standby.url()), &["is read-only", "give the primary in the store URL"]);
+    standby.kill();
+    standby.recover_for_ever();
+    refused(&format!("{}?max_ttl=3s", standby.url()), &["is not ready (the database system is", "try again in a while"]);
     refused(
         &format!("postgres://postgres@127.0.0.1:{}/d", free_port()),
         &["the job was not run: ", "is the server running there?"],

@@ -319,6 +319,6 @@ impl Checker {
 
 /// The runs that a fault hits: all, where it is one of the server.
 fn concerned<'a>(runs: &'a mut HashMap<u64, Run>, fault: &Fault) -> impl Iterator<Item = &'a mut Run> {
-    let (job, all) = (fault.job, fault.whom == Whom::Server);
+    let (job, all) = (fault.job, fault.whom.is_everyones());
     runs.values_mut().filter(move |run| all || job.is_some_and(|job| run.asked.run.unwrap_or(run.asked.job) == job))
 }

@@ -94,6 +94,7 @@ impl<'a> Driver<'a> {
             thread::sleep(LOOK);
         }
         self.mend(Tick::NEVER)?;
+        self.engine.settle();
         self.crowd.log.write(What::Calm)
     }
 
@@ -107,7 +108,7 @@ impl<'a> Driver<'a> {
             self.crowd.log.write(What::Cure(open.number))?;
             send_all(&open.frozen, SIGCONT);
             self.engine.mend(open.deed, open.caller);
-            if open.deed.whom == Whom::Server {
+            if open.deed.whom.is_everyones() {
                 self.server_rested = now() + SERVER_RESTS;
             }
         }
@@ -123,7 +124,7 @@ impl<'a> Driver<'a> {
         }
         let deed = *self.dice.weighed(&all, |deed| deed.weight);
         match deed.whom {
-            Whom::Server | Whom::Line | Whom::Clock | Whom::Callers | Whom::Disk => self.strike_store(deed),
+            Whom::Server | Whom::Pooler | Whom::Line | Whom::Clock | Whom::Callers | Whom::Disk => self.strike_store(deed),
             _ => self.strike_run(deed),
         }
     }
@@ -131,7 +132,7 @@ impl<'a> Driver<'a> {
     fn strike_store(&mut self, deed: Deed) -> io::Result<()> {
         let caller = self.dice.below(self.callers);
         let busy = |open: &Open| open.deed.whom == deed.whom && (deed.whom != Whom::Line || open.caller == caller);
-        let rests = deed.whom == Whom::Server && now() < self.server_rested;
+        let rests = deed.whom.is_everyones() && now() < self.server_rested;
         if self.trials.are_on() || rests || self.open.iter().any(busy) {
             return Ok(());
         }

@@ -147,6 +147,7 @@ words! {
         Job "job",
         All "all",
         Server "server",
+        Pooler "pooler",
         Line "line",
         Clock "clock",
         Callers "callers",
@@ -161,6 +162,11 @@ impl Whom {
 
     pub fn has_worker(self) -> bool {
         matches!(self, Whom::Worker | Whom::Both | Whom::All)
+    }
+
+    /// A fault to it is one to every run.
+    pub fn is_everyones(self) -> bool {
+        matches!(self, Whom::Server | Whom::Pooler)
     }
 }
 

@@ -145,6 +145,9 @@ fn torture(case: &Case, options: &Options) -> io::Result<Vec<String>> {
     // How soon a lock recovers says how busy the machine is.
     let mut rules: Vec<String> = broken.map(|(rule, _)| rule.to_owned()).filter(|rule| rule != "Recovery").collect();
     rules.dedup();
+    if case.mutant.is_none() && !rules.is_empty() {
+        println!("with nothing switched off:\n{said}see {}", dir.keep().display());
+    }
     // A mutant that crashes, or a torture that does not work, has shown nothing.
     let is_wrong = rules.iter().any(|rule| rule == "Exit" || rule == "Malformed");
     match is_wrong || done.status.code().is_none_or(|code| code > 1) {

@@ -143,8 +143,6 @@ fn urls_that_can_not_be_read_are_wrong_words() {
         ("redis://h#x", "%23"),
         ("redis+unix://tmp/x.sock", "three slashes"),
         ("rediss://h?cert=/x", "key="),
-        ("redis+cluster://h", "not in this version yet"),
-        ("redis+sentinel://h/m", "not in this version yet"),
         ("mongodb://h", "there is no engine mongodb"),
     ] {
         let done = Stage::on(url.to_owned()).run(&[], &["true"]);

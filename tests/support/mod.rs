@@ -1,12 +1,14 @@
 //! Servers, a line that fails on command, and the claims that tests make.
 
 pub mod claims;
+pub mod cluster;
 pub mod disk;
 pub mod etcd;
 pub mod postgres;
 pub mod proxy;
 pub mod redis;
 pub mod running;
+pub mod sentinel;
 pub mod signals;
 pub mod skew;
 pub mod verdict;

@@ -150,6 +150,16 @@ impl Postgres {
         });
     }
 
+    /// Starts a killed standby again as one that recovers for ever and meanwhile lets nobody in.
+    pub fn recover_for_ever(&mut self) {
+        self.options.push("hot_standby=off".to_owned());
+        self.child = launch(self.dir.path(), self.port, &self.options, &self.environment);
+        until("postgres refuses because it recovers", || {
+            let said = self.psql(NAME, "SELECT 1").output().unwrap().stderr;
+            String::from_utf8_lossy(&said).contains("not accepting connections")
+        });
+    }
+
     /// Starts a new cluster in place of the one that was killed: another life, which knows nothing.
     pub fn start_anew(&mut self) {
         fs::remove_dir_all(self.path("data")).unwrap();
@@ -216,7 +226,7 @@ impl Drop for Postgres {
 /// PgBouncer in transaction mode before a server; it ends when this is dropped.
 pub struct Bouncer {
     pub port: u16,
-    _dir: TempDir,
+    dir: TempDir,
     child: Child,
 }
 
@@ -234,9 +244,36 @@ impl Bouncer {
         );
         fs::write(dir.path().join("users"), users).unwrap();
         fs::write(dir.path().join("ini"), settings).unwrap();
-        let child = as_owner("pgbouncer", &["-q", &dir.path().join("ini").display().to_string()]).spawn().unwrap();
-        until("pgbouncer listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Bouncer { port, _dir: dir, child }
+        let child = pooler(dir.path());
+        let bouncer = Bouncer { port, dir, child };
+        bouncer.comes_up();
+        bouncer
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again after a kill, on the same port.
+    pub fn start_again(&mut self) {
+        self.child = pooler(self.dir.path());
+        self.comes_up();
+    }
+
+    /// SIGSTOP: its kernel still takes connections.
+    pub fn freeze(&self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGCONT);
+    }
+
+    fn comes_up(&self) {
+        until("pgbouncer listens", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
     /// The store URL through it.
@@ -247,9 +284,12 @@ impl Bouncer {
 
 impl Drop for Bouncer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
+}
+
+fn pooler(dir: &Path) -> Child {
+    as_owner("pgbouncer", &["-q", &dir.join("ini").display().to_string()]).spawn().unwrap()
 }
 
 /// A process and those it made, itself first.

@@ -8,20 +8,20 @@ use url::form_urlencoded;
 
 use super::Etcd;
 use crate::secret::Secret;
-pub(super) use crate::store::wire::members::Member;
-use crate::store::wire::members::{Words, members};
+use crate::store::wire::hosts::{self, Host};
 use crate::store::wire::tls::TlsFiles;
 use crate::store::wire::words::{DEFAULT_PREFIX, decoded, prefix};
 use crate::store::{Server, Store, Terms};
 
-/// Its URL in words.
-const WORDS: Words = Words { url: "an etcd URL", scheme: "etcd", port: 2379 };
+const DEFAULT_PORT: u16 = 2379;
+/// How the messages tell of its URL.
+const FORM: (&str, &str) = ("an etcd URL", "etcd://HOST:PORT,HOST:PORT");
 
 /// Where an etcd cluster is and how to enter it.
 #[derive(Clone, Debug)]
 pub struct Address {
     /// In the order in which they are tried.
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<Host>,
     pub(super) tls: Option<TlsFiles>,
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
@@ -53,7 +53,7 @@ impl Address {
             None => (None, None),
         };
         let mut address = Address {
-            members: members(hosts, &WORDS)?,
+            members: hosts::read(hosts, DEFAULT_PORT, FORM)?,
             tls,
             secret_in_url: user.is_some() || password.is_some(),
             password_in_url: password.is_some(),
@@ -96,7 +96,7 @@ impl Address {
     }
 
     fn hosts(&self) -> String {
-        self.members.iter().map(Member::display).collect::<Vec<_>>().join(",")
+        hosts::joined(&self.members)
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {

@@ -54,7 +54,7 @@ impl Cluster {
         let mut trouble = None;
         self.asked_twice = false;
         for left in (0..members).rev() {
-            let Ok(share) = budget.share(left > 0) else { break };
+            let Ok(share) = budget.part(left > 0) else { break };
             match self.ask_member(requests, share) {
                 Ok(answers) => return Ok(answers),
                 Err(Error::Unreachable(text)) => {

@@ -30,6 +30,7 @@ mod record;
 mod refusal;
 mod reply;
 mod shown;
+mod turn;
 mod txn;
 mod verbs;
 mod wake;
@@ -46,7 +47,7 @@ use self::keys::Keys;
 use self::line::Request;
 use self::record::Record;
 use self::reply::Complaint;
-use self::shown::{Came, Look, Place, Seen, Sight};
+use self::shown::{Came, Look, Place, Scope, Seen, Sight};
 use self::txn::{Compare, Op, Txn};
 use self::wake::Wakes;
 use super::wire::Budget;
@@ -124,7 +125,8 @@ impl Etcd {
         let keys = self.keys(lock);
         for _ in 0..LOOKS {
             let address = self.cluster.address.clone();
-            let look = Look { address: &address, lock, keys: &keys, id, mine, max_ttl: self.terms.max_ttl };
+            let max_ttl = self.terms.max_ttl;
+            let look = Look { address: &address, lock, keys: &keys, id, mine, max_ttl, scope: Scope::Whole };
             let answers = self.cluster.ask(&[Request { path: TXN, json: Txn::read(look.ops()).json() }], budget)?;
             let (_, came) = self.came(answers, look.ops().len())?.map_err(|refused| refused.error)?;
             let epoch = shown::epoch(&came.header);
@@ -157,7 +159,8 @@ impl Etcd {
         let keys = self.keys(lock);
         let address = self.cluster.address.clone();
         let mine = self.mine(&keys, id);
-        let look = Look { address: &address, lock, keys: &keys, id: Some(id), mine: &mine, max_ttl: self.terms.max_ttl };
+        let (mine, max_ttl) = (mine.as_slice(), self.terms.max_ttl);
+        let look = Look { address: &address, lock, keys: &keys, id: Some(id), mine, max_ttl, scope: Scope::Whole };
         let reads = look.ops();
         let count = reads.len();
         let txn = Request { path: TXN, json: Txn::change(change.compare, change.ops, reads).json() };
@@ -200,12 +203,13 @@ impl Etcd {
         if date.is_some() {
             self.shown = Some((Stamp { member: header.member_id, at: now }, Clock::Boottime.now()));
         }
+        let found_all = txn.found_all();
         let (done, reads) = txn.settled(count);
         // No cluster has the number zero.
         if header.cluster_id == 0 || (done && reads.len() != count) {
             return Err(refusal::stranger(&self.cluster.address.members[member], None));
         }
-        Ok(Ok((done, Came { header, reads, now, date, between })))
+        Ok(Ok((done, Came { header, reads, found_all, now, date, between })))
     }
 
     /// Takes note of a look, which is never older than the one before.
@@ -298,7 +302,13 @@ impl Store for Etcd {
     }
 
     fn view(&mut self, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
-        Ok(self.look(lock, id, Budget::new(self.terms.request))?.view)
+        let budget = Budget::new(self.terms.request);
+        if let Some(id) = id
+            && let Some(seen) = self.look_after_wake(lock, id, budget)?
+        {
+            return Ok(seen.view);
+        }
+        Ok(self.look(lock, id, budget)?.view)
     }
 
     fn commit(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error> {

@@ -3,10 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use super::address::{Address, Member};
+use super::address::Address;
 use super::reply::Complaint;
 use crate::store::{Error, Server as _};
 
+use crate::store::wire::hosts::Host;
 use crate::store::wire::tls;
 use crate::timing::LONGEST_REQUEST;
 
@@ -16,7 +17,7 @@ const DEADLINE: u32 = 4;
 const UNAVAILABLE: u32 = 14;
 
 /// The connection failed.
-pub(super) fn line(address: &Address, member: &Member, error: &io::Error, within: Duration) -> Error {
+pub(super) fn line(address: &Address, member: &Host, error: &io::Error, within: Duration) -> Error {
     let server = at(member);
     if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         return no_tls(member, &tls::told(error, "etcd"));
@@ -46,7 +47,7 @@ pub(super) fn line(address: &Address, member: &Member, error: &io::Error, within
 }
 
 /// The server answered a request with an error.
-pub(super) fn said(address: &Address, member: &Member, complaint: &Complaint) -> Error {
+pub(super) fn said(address: &Address, member: &Host, complaint: &Complaint) -> Error {
     let server = at(member);
     let text = address.scrub(complaint.text());
     let refused = Error::Refused;
@@ -105,7 +106,7 @@ pub(super) fn said(address: &Address, member: &Member, complaint: &Complaint) ->
 }
 
 /// What answers is no etcd, or does not answer in JSON.
-pub(super) fn stranger(member: &Member, status: Option<u16>) -> Error {
+pub(super) fn stranger(member: &Host, status: Option<u16>) -> Error {
     let server = at(member);
     Error::Refused(match status {
         Some(404) => format!(
@@ -149,7 +150,7 @@ pub(super) fn full(address: &Address, most: usize) -> Error {
 }
 
 /// TLS can't even begin.
-pub(super) fn no_tls(member: &Member, why: &str) -> Error {
+pub(super) fn no_tls(member: &Host, why: &str) -> Error {
     Error::Refused(format!("no TLS to {}: {why}", at(member)))
 }
 
@@ -166,6 +167,6 @@ pub(super) fn cannot_wait(error: &io::Error) -> Error {
     Error::Refused(format!("can't wait for etcd: {}; this is a fault in vaultlock, please report it", error.kind()))
 }
 
-fn at(member: &Member) -> String {
+fn at(member: &Host) -> String {
     format!("etcd at {}", member.display())
 }

@@ -27,6 +27,11 @@ pub(super) struct Txn {
 }
 
 impl Txn {
+    /// Whether each transaction inside of it found what it was to find.
+    pub fn found_all(&self) -> bool {
+        self.responses.iter().filter_map(|part| part.response_txn.as_ref()).all(|inner| inner.succeeded && inner.found_all())
+    }
+
     /// Whether it did what it was to do, and the last `count` of its answers, which are those to its reads.
     pub fn settled(self, count: usize) -> (bool, Vec<Range>) {
         let skipped = self.responses.len().saturating_sub(count);
@@ -39,6 +44,7 @@ impl Txn {
 #[serde(default)]
 pub(super) struct Part {
     pub response_range: Option<Range>,
+    pub response_txn: Option<Txn>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -11,7 +11,7 @@ use super::refusal;
 use super::reply::{Header, Kv, Range};
 use super::txn::{self, Op};
 use crate::ledger::codec::{read_ledger, unsealed};
-use crate::ledger::view::LISTED;
+use crate::ledger::view::{FIRST, LISTED};
 use crate::ledger::{Id, Ledger, Life, Listed, View};
 use crate::name::Name;
 use crate::store::{Error, clocks_agree};
@@ -27,12 +27,24 @@ pub(super) struct Look<'a> {
     /// Where the asker's ticket may be kept, if not among the holders, or what is left of it.
     pub mine: &'a [String],
     pub max_ttl: Duration,
+    pub scope: Scope,
+}
+
+/// How much of a lock is read, and how fresh it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// As many waiters as any decision needs, with all that was ever acknowledged.
+    Whole,
+    /// The first waiters, as any member has them: enough for one that was woken, by a member that has its wake.
+    Head,
 }
 
 /// What came of it, and when.
 pub(super) struct Came {
     pub header: Header,
     pub reads: Vec<Range>,
+    /// Whether all was there that was only to be touched.
+    pub found_all: bool,
     pub now: Wall,
     /// The member's clock to the second, and this host's before and after.
     pub date: Option<Wall>,
@@ -89,6 +101,15 @@ impl Place {
     }
 }
 
+impl Scope {
+    fn listed(self) -> usize {
+        match self {
+            Scope::Whole => LISTED,
+            Scope::Head => FIRST,
+        }
+    }
+}
+
 impl Look<'_> {
     /// The reads, in the order in which [`Look::sight`] takes them.
     pub fn ops(&self) -> Vec<Op> {
@@ -97,11 +118,12 @@ impl Look<'_> {
         let ranges = [
             txn::Range::one(&keys::record(&self.address.prefix)),
             txn::Range::between(&from, &to),
-            txn::Range::all(&keys.queue()).by_age().first(LISTED),
-            txn::Range::all(&keys.led_queue()).by_value().first(LISTED),
+            txn::Range::all(&keys.queue()).by_age().first(self.scope.listed()),
+            txn::Range::all(&keys.led_queue()).by_value().first(self.scope.listed()),
         ];
         let mine = self.mine.iter().map(|key| txn::Range::one(key));
-        ranges.into_iter().chain(mine).map(Op::from).collect()
+        let as_it_is = self.scope == Scope::Head;
+        ranges.into_iter().chain(mine).map(|range| if as_it_is { range.serializable() } else { range }).map(Op::from).collect()
     }
 
     pub fn sight(&self, came: Came) -> Result<Sight, Error> {
@@ -124,9 +146,10 @@ impl Look<'_> {
         waiters.sort_by_key(|listed| (listed.order, listed.seq));
         let waiting = (plain.count + led.count) as usize;
         let at = self.id.and_then(|id| waiters.iter().position(|listed| listed.ticket.id == *id));
-        let mine = at.filter(|at| *at >= LISTED).map(|at| waiters[at].clone());
+        let most = self.scope.listed();
+        let mine = at.filter(|at| *at >= most).map(|at| waiters[at].clone());
         let beyond = mine.is_some() && waiters.len() < waiting;
-        waiters.truncate(LISTED);
+        waiters.truncate(most);
         places.retain(|id, (place, _)| {
             *place == Place::Holding || self.id == Some(id) || waiters.iter().any(|listed| listed.ticket.id == *id)
         });

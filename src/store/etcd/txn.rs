@@ -81,6 +81,8 @@ pub(super) struct Range {
     max_create_revision: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     keys_only: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    serializable: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -136,6 +138,11 @@ impl Range {
 
     pub fn keys_only(self) -> Range {
         Range { keys_only: true, ..self }
+    }
+
+    /// As the member that is asked has it, which may be late.
+    pub fn serializable(self) -> Range {
+        Range { serializable: true, ..self }
     }
 }
 

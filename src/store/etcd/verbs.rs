@@ -144,21 +144,37 @@ impl Etcd {
         let graves = self.graves(lock, id, commit, &mut change);
         let plain: (Vec<Compare>, Vec<Op>) = (change.compare.clone(), change.ops.clone());
         change.ops.extend(graves);
-        let (done, seen) = match self.change(lock, id, change, budget)? {
-            Ok(changed) => changed,
+        match self.change_as_told(lock, id, commit, change, budget)? {
             // The lease has just run out, and with it the ticket: that can't come again either.
             Err(Refused { complaint, .. }) if complaint.says("lease not found") => {
                 let change = Change { first: None, compare: plain.0, ops: plain.1 };
-                self.change(lock, id, change, budget)?.map_err(|refused| refused.error)?
+                self.change_as_told(lock, id, commit, change, budget)?.map_err(|refused| refused.error)
             }
-            Err(Refused { error, .. }) => return Err(error),
+            done => done.map_err(|refused| refused.error),
+        }
+    }
+
+    fn change_as_told(
+        &mut self,
+        lock: &Name,
+        id: &Id,
+        commit: &Commit,
+        change: Change,
+        budget: Budget,
+    ) -> Result<Result<Outcome, Refused>, Error> {
+        if !commit.show {
+            return self.change_unseen(lock, id, commit, change, budget);
+        }
+        let (done, seen) = match self.change(lock, id, change, budget)? {
+            Ok(changed) => changed,
+            Err(refused) => return Ok(Err(refused)),
         };
         // In another life it was not what was meant.
         if !done || seen.view.epoch != commit.epoch {
-            return Ok(Outcome::Conflict(seen.view));
+            return Ok(Ok(Outcome::Conflict(seen.view)));
         }
         self.gone.extend(commit.drop.iter().cloned());
-        Ok(Outcome::Done(Some(seen.view)))
+        Ok(Ok(Outcome::Done(Some(seen.view))))
     }
 
     fn compares(&self, lock: &Name, commit: &Commit, record: &super::Record) -> Vec<Compare> {

@@ -22,6 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The listening side of at most one waiting ticket.
 pub(super) struct Wakes {
     watch: Option<Watch>,
+    /// The revision of the last wake, until it was looked at.
+    woken: Option<u64>,
     /// After a failure, not before this.
     again: Tick,
     pause: Duration,
@@ -35,7 +37,7 @@ struct Watch {
 
 impl Wakes {
     pub fn new() -> Wakes {
-        Wakes { watch: None, again: Tick(0), pause: FIRST_PAUSE }
+        Wakes { watch: None, woken: None, again: Tick(0), pause: FIRST_PAUSE }
     }
 
     /// Returns when the key changes after `revision`, when `bell` rings, or by `until`.
@@ -61,11 +63,12 @@ impl Wakes {
             };
             // Before the wait: TLS may have read ahead what poll(2) can't see any more.
             match watch.changed(revision) {
-                Some(true) => {
+                Some(Some(woken)) => {
                     self.pause = FIRST_PAUSE;
+                    self.woken = Some(woken);
                     return Ok(());
                 }
-                Some(false) => {}
+                Some(None) => {}
                 None => {
                     self.give_up();
                     return Ok(());
@@ -76,6 +79,12 @@ impl Wakes {
                 return Ok(());
             }
         }
+    }
+
+    /// The revision at which this ticket was woken since it was last looked at, once.
+    pub fn take(&mut self, id: &Id) -> Option<u64> {
+        let woken = self.woken.take();
+        woken.filter(|_| self.watch.as_ref().is_some_and(|watch| watch.key.ends_with(id.as_str())))
     }
 
     /// Listens no more for this ticket: it has been let in or is gone.
@@ -112,14 +121,15 @@ impl Wakes {
 }
 
 impl Watch {
-    /// Whether the key has changed after `revision`, as far as was told; `None` if nothing more will be told.
-    fn changed(&mut self, revision: u64) -> Option<bool> {
+    /// When the key last changed after `revision`, as far as was told; `None` if nothing more will be told.
+    fn changed(&mut self, revision: u64) -> Option<Option<u64>> {
         let came = self.line.drain().ok()?;
-        let mut changed = false;
+        let mut changed = None;
         for line in self.pieces.lines(&came).ok()? {
             let told: Streamed<Watched> = serde_json::from_slice(&line).ok()?;
             let watched = told.result.filter(|watched| !watched.canceled && told.error.is_none())?;
-            changed |= watched.events.iter().any(|event| event.kv.mod_revision > revision);
+            let revisions = watched.events.iter().map(|event| event.kv.mod_revision).filter(|at| *at > revision);
+            changed = revisions.max().max(changed);
         }
         Some(changed)
     }

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use crate::ledger::{Commit, Guard, Id, Ledger, Life, Memory, Straight, Ticket, View, view::FIRST};
 use crate::name::Name;
+use crate::shown;
 use crate::time::{Clock, Tick, Wall};
 
 use super::{Beat, Error, Finding, Kind, Liveness, Outcome, Store};
@@ -290,10 +291,7 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
         io::ErrorKind::PermissionDenied => "run as the store's owner, or choose another store with --store",
         _ => "choose another store with --store, or mend this one",
     };
-    let error = match error.raw_os_error() {
-        Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
-        None => error.to_string(),
-    };
+    let error = shown::system(error);
     Error::Refused(format!("can't {what} {}: {error}; {remedy}", path.display()))
 }
 

@@ -1,10 +1,12 @@
-//! A Redis store's URL: where the server is, how it is spoken to, and under which keys. Pure.
+//! A Redis store's URL: where the server is, how it is spoken to, and under which keys; those of several hosts are in
+//! several.rs. Pure.
 
 use std::path::PathBuf;
 
 use url::{Host, Url};
 
 use super::Redis;
+use super::several::{By, Several};
 use crate::secret::Secret;
 use crate::store::wire::tls::TlsFiles;
 use crate::store::wire::words::{DEFAULT_PREFIX, bracketed, decoded, prefix};
@@ -21,16 +23,19 @@ pub struct Address {
     pub(super) db: u32,
     pub(super) prefix: String,
     pub(super) fresh: bool,
-    bare: String,
-    secret_in_url: bool,
-    password_in_url: bool,
+    /// Whether a server that does not tell of itself is put up with.
+    pub(super) noinfo: bool,
+    pub(super) bare: String,
+    pub(super) secret_in_url: bool,
+    pub(super) password_in_url: bool,
 }
 
-/// The two ends a server can have, and TLS.
+/// The two ends a server can have, and TLS; or who must be asked for the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Tcp { host: String, port: u16, tls: Option<TlsFiles> },
     Unix(PathBuf),
+    Several(Several),
 }
 
 impl Address {
@@ -42,20 +47,11 @@ impl Address {
         if url.fragment().is_some() {
             return Err("a redis URL has no #fragment: write # as %23".to_owned());
         }
-        let mut address = Address {
-            place: place(url)?,
-            user: decoded(url.username(), "the user")?,
-            password: match url.password() {
-                Some(password) => decoded(password, "the password")?.map(Secret::new),
-                None => None,
-            },
-            db: 0,
-            prefix: DEFAULT_PREFIX.to_owned(),
-            fresh: false,
-            bare: String::new(),
-            secret_in_url: false,
-            password_in_url: false,
+        let password = match url.password() {
+            Some(password) => decoded(password, "the password")?.map(Secret::new),
+            None => None,
         };
+        let mut address = Address::at(place(url)?, decoded(url.username(), "the user")?, password, 0);
         if let Place::Tcp { .. } = address.place {
             let path = url.path().trim_matches('/');
             address.db = if path.is_empty() { 0 } else { db(path)? };
@@ -64,10 +60,24 @@ impl Address {
             address.set(&key, &value)?;
         }
         address.check()?;
-        address.secret_in_url = address.user.is_some() || address.password.is_some();
-        address.password_in_url = address.password.is_some();
         address.bare = bare(url);
         Ok(address)
+    }
+
+    /// With these ends, as whom, and what follows from that; the rest as it is where nothing is said.
+    pub(super) fn at(place: Place, user: Option<String>, password: Option<Secret>, db: u32) -> Address {
+        Address {
+            secret_in_url: user.is_some() || password.is_some(),
+            password_in_url: password.is_some(),
+            place,
+            user,
+            password,
+            db,
+            prefix: DEFAULT_PREFIX.to_owned(),
+            fresh: false,
+            noinfo: false,
+            bare: String::new(),
+        }
     }
 
     /// Takes the password from `REDISCLI_AUTH`, given as its value, if the URL has none.
@@ -79,25 +89,47 @@ impl Address {
         self
     }
 
+    /// Whether each lock has a home of its own among the servers.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.place, Place::Several(Several { by: By::Nodes, .. }))
+    }
+
     /// The text with the password struck out of it.
     pub(super) fn scrub(&self, text: &str) -> String {
         self.password.as_ref().map_or_else(|| text.to_owned(), |password| password.scrub(text))
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         let file = || (!value.is_empty()).then(|| PathBuf::from(value)).ok_or(format!("{key}= needs a file"));
         match (&mut self.place, key) {
             (_, "prefix") => self.prefix = prefix(value)?,
             (_, "fresh") => {
                 self.fresh = value.parse().map_err(|_| format!("fresh={value:?} is neither true nor false"))?;
             }
+            (_, "noinfo") => {
+                self.noinfo = value.parse().map_err(|_| format!("noinfo={value:?} is neither true nor false"))?;
+            }
             (Place::Unix(_), "db") => self.db = db(value)?,
-            (Place::Unix(_), "user") => self.user = Some(value.to_owned()),
-            (Place::Unix(_), "pass") => self.password = Some(Secret::new(value)),
-            (Place::Tcp { tls: Some(files), .. }, "cacert") => files.cacert = Some(file()?),
-            (Place::Tcp { tls: Some(files), .. }, "cert") => files.cert = Some(file()?),
-            (Place::Tcp { tls: Some(files), .. }, "key") => files.key = Some(file()?),
-            (Place::Tcp { .. }, "user" | "pass" | "db") => {
+            (Place::Unix(_), "user") => {
+                (self.user, self.secret_in_url) = (Some(value.to_owned()), true);
+            }
+            (Place::Unix(_), "pass") => {
+                (self.password, self.secret_in_url, self.password_in_url) = (Some(Secret::new(value)), true, true);
+            }
+            (Place::Several(Several { by: By::Sentinels { user, .. }, .. }), "sentinel_user") => *user = Some(value.to_owned()),
+            (Place::Several(Several { by: By::Sentinels { password_file, .. }, .. }), "sentinel_password_file") => {
+                *password_file = Some(file()?);
+            }
+            (Place::Tcp { tls: Some(files), .. } | Place::Several(Several { tls: Some(files), .. }), "cacert") => {
+                files.cacert = Some(file()?);
+            }
+            (Place::Tcp { tls: Some(files), .. } | Place::Several(Several { tls: Some(files), .. }), "cert") => {
+                files.cert = Some(file()?);
+            }
+            (Place::Tcp { tls: Some(files), .. } | Place::Several(Several { tls: Some(files), .. }), "key") => {
+                files.key = Some(file()?);
+            }
+            (Place::Tcp { .. } | Place::Several(_), "user" | "pass" | "db") => {
                 return Err(format!("{key}= is for redis+unix URLs: write redis://USER:PASSWORD@HOST:PORT/DB"));
             }
             (_, "cacert" | "cert" | "key") => return Err(format!("{key}= needs TLS: write rediss:// instead")),
@@ -112,14 +144,18 @@ impl Address {
 
     fn parameters(&self) -> &'static str {
         match self.place {
-            Place::Unix(_) => "prefix, fresh, max_ttl, db, user and pass",
-            Place::Tcp { tls: Some(_), .. } => "prefix, fresh, max_ttl, cacert, cert and key",
-            Place::Tcp { tls: None, .. } => "prefix, fresh and max_ttl",
+            Place::Unix(_) => "prefix, fresh, noinfo, max_ttl, db, user and pass",
+            Place::Tcp { tls: Some(_), .. } => "prefix, fresh, noinfo, max_ttl, cacert, cert and key",
+            Place::Tcp { tls: None, .. } => "prefix, fresh, noinfo and max_ttl",
+            Place::Several(Several { by: By::Sentinels { .. }, .. }) => {
+                "prefix, fresh, noinfo, max_ttl, sentinel_user and sentinel_password_file, with TLS cacert, cert and key"
+            }
+            Place::Several(Several { by: By::Nodes, .. }) => "prefix, fresh, noinfo and max_ttl, with TLS cacert, cert and key",
         }
     }
 
-    fn check(&self) -> Result<(), String> {
-        if let Place::Tcp { tls: Some(files), .. } = &self.place
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Place::Tcp { tls: Some(files), .. } | Place::Several(Several { tls: Some(files), .. }) = &self.place
             && files.cert.is_some() != files.key.is_some()
         {
             return Err("a client certificate is two files: give both cert= and key=".to_owned());
@@ -137,6 +173,7 @@ impl Server for Address {
         match &self.place {
             Place::Tcp { host, port, .. } => format!("redis at {}:{port}", bracketed(host)),
             Place::Unix(path) => format!("redis at {}", path.display()),
+            Place::Several(several) => several.display(),
         }
     }
 
@@ -145,6 +182,7 @@ impl Server for Address {
             Place::Tcp { host, port, tls: None } => format!("redis-{}-{port}", host.to_lowercase()),
             Place::Tcp { host, port, tls: Some(_) } => format!("rediss-{}-{port}", host.to_lowercase()),
             Place::Unix(path) => format!("redis+unix-{}", path.display()),
+            Place::Several(several) => several.identity(),
         };
         format!("{place}-{}-{}", self.db, self.prefix)
     }
@@ -193,7 +231,7 @@ fn socket_path(url: &Url) -> Result<Place, String> {
     path.map(|path| Place::Unix(path.into())).ok_or("a redis+unix URL needs a path: redis+unix:///run/redis.sock".into())
 }
 
-fn db(text: &str) -> Result<u32, String> {
+pub(super) fn db(text: &str) -> Result<u32, String> {
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|_| plain);
     number.ok_or_else(|| match text {

@@ -37,6 +37,8 @@ impl Connection {
                 let socket = wire::one(&path, budget.left().map_err(line)?).map_err(line)?;
                 Stream::plain(socket, LONGEST_REPLY)
             }
+            // Whoever opens a line has been told to which server.
+            Place::Several(_) => return Err(refusal::stranger(address)),
             Place::Tcp { host, port, tls: files } => {
                 let tls = files.as_ref().map(|files| tls::client(files, host)).transpose();
                 let tls = tls.map_err(|why| refusal::tls(address, &why))?;
@@ -55,6 +57,24 @@ impl Connection {
     pub fn ask(&mut self, address: &Address, commands: &[Cmd], budget: Budget) -> Result<Vec<Value>, Error> {
         self.send(address, commands, budget)?;
         commands.iter().map(|_| self.read_one(address, budget)).collect()
+    }
+
+    /// Sends one command and reads its reply.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`].
+    pub fn ask_one(&mut self, address: &Address, command: Cmd, budget: Budget) -> Result<Value, Error> {
+        self.send(address, &[command], budget)?;
+        self.read_one(address, budget)
+    }
+
+    /// Reads a reply to what was sent.
+    ///
+    /// # Errors
+    /// As [`Connection::ask`].
+    pub fn hear(&mut self, address: &Address, budget: Budget) -> Result<Value, Error> {
+        self.stream.begin(budget);
+        self.read_one(address, budget)
     }
 
     /// Sends commands and reads nothing.

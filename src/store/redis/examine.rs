@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redis::Value;
 
 use super::address::Place;
-use super::{Redis, ask_one, refusal};
+use super::{Redis, refusal};
 use crate::store::wire::Budget;
 use crate::store::{Error, Finding};
 
@@ -35,28 +35,37 @@ impl Info {
 impl Redis {
     pub(super) fn findings(&mut self) -> Result<Vec<Finding>, Error> {
         let budget = Budget::new(self.terms.request);
-        let mut line = self.line(budget)?;
-        let info = match ask_one(&mut line, &self.address, redis::cmd("INFO"), budget)? {
+        let key = format!("{}:{{rehearsal}}", self.address.prefix);
+        let slot = self.lines.slot("rehearsal");
+        let mut line = self.lines.take(slot, budget)?;
+        let info = match line.connection.ask_one(&line.server, redis::cmd("INFO"), budget)? {
             Value::BulkString(bytes) => Info::read(&String::from_utf8_lossy(&bytes)),
             Value::VerbatimString { text, .. } => Info::read(&text),
-            Value::ServerError(error) => return Err(refusal::said(&self.address, &error)),
-            _ => return Err(refusal::stranger(&self.address)),
+            Value::ServerError(_) if self.address.noinfo => Info(BTreeMap::new()),
+            Value::ServerError(error) => return Err(refusal::said(&line.server, &error)),
+            _ => return Err(refusal::stranger(&line.server)),
         };
         let mut rehearsal = redis::cmd("EVAL");
-        let key = format!("{}:{{rehearsal}}", self.address.prefix);
         rehearsal.arg(REHEARSAL).arg(2).arg(format!("{key}:hash")).arg(format!("{key}:zset")).arg(self.channel(""));
-        let rehearsed = ask_one(&mut line, &self.address, rehearsal, budget)?;
-        self.line = Some(line);
+        let rehearsed = line.connection.ask_one(&line.server, rehearsal, budget)?;
         let rights = match rehearsed {
-            Value::ServerError(error) => match refusal::said(&self.address, &error) {
+            Value::ServerError(error) => match refusal::said(&line.server, &error) {
                 Error::Unreachable(why) | Error::Refused(why) | Error::Damaged(why) => Finding::fatal("rights", why),
             },
             _ => Finding::fine("rights", "its user may do what the locks need"),
         };
-        let encrypted = matches!(self.address.place, Place::Tcp { tls: Some(_), .. } | Place::Unix(_));
+        let encrypted = matches!(line.server.place, Place::Tcp { tls: Some(_), .. } | Place::Unix(_));
+        self.lines.put_back(line);
+        let lookout = self.lookout(slot);
+        let told = match info.0.is_empty() {
+            true => vec![unseen()],
+            false => {
+                let life = [server(&info)].into_iter().chain(memory(&info));
+                life.chain([persistence(&info), replicas(&info)]).chain(self.address.fresh.then(|| freshness(&info))).collect()
+            }
+        };
         Ok([
             vec![
-                server(&info),
                 rights,
                 Finding::fine(
                     "liveness",
@@ -64,13 +73,42 @@ impl Redis {
                      each other, and a host kills a job within its margin",
                 ),
             ],
-            memory(&info),
-            vec![persistence(&info), replicas(&info)],
-            self.address.fresh.then(|| freshness(&info)).into_iter().collect(),
+            told,
+            lookout,
             (!encrypted).then(|| Finding::fine("line", "not encrypted: use rediss:// where others could listen")).into_iter().collect(),
         ]
         .concat())
     }
+}
+
+impl Redis {
+    /// What the hosts say that are asked for the primary.
+    fn lookout(&mut self, slot: u16) -> Vec<Finding> {
+        let Place::Several(several) = &self.address.place else { return Vec::new() };
+        let (several, budget) = (several.clone(), Budget::new(self.terms.request));
+        let heard = self.lines.lookout().map(|lookout| lookout.census(slot, budget)).unwrap_or_default();
+        let (all, who) = (heard.len(), several.told());
+        let silent: Vec<String> =
+            heard.iter().filter(|(_, said)| !matches!(said, Ok(Some(_)))).map(|(host, _)| host.display()).collect();
+        let counts = format!("a beat counts only while {} of these {all} name its server the primary", several.majority());
+        vec![match (all, silent.as_slice()) {
+            (1, []) => Finding::partly(
+                who,
+                "the URL names one alone: cut off together with an old primary it would keep that one's leases alive. Name them all",
+            ),
+            (_, []) => Finding::fine(who, format!("all of them answer, and {counts}")),
+            (_, silent) => Finding::partly(who, format!("no answer from {}, and {counts}", silent.join(", "))),
+        }]
+    }
+}
+
+/// By the caller's word nothing of it needs to be known.
+fn unseen() -> Finding {
+    Finding::partly(
+        "life",
+        "it refuses INFO, and noinfo=true puts up with that: that it comes back without its data is seen, but not a restart or a \
+         fail-over that loses the last seconds alone, nor whether it evicts keys or has replicas. Use a server that tells, or --guard",
+    )
 }
 
 fn server(info: &Info) -> Finding {

@@ -10,6 +10,9 @@
 //! {prefix}:wake:<id>       channel: a wake, and with it what the waiter's next look would show
 //! ```
 //!
+//! In a cluster `store` and `names` are each lock's own, `{prefix}:{<name>}:store`, and of each node there is besides
+//! {prefix}:{<tag>}:node    hash, in the lowest of its slots: the life of the node whose memory was waited out
+//!
 //! No key has a time to live: a lock that expired would be a lock forgotten.
 //!
 //! A user that may do no more than this:
@@ -19,12 +22,17 @@
 
 mod address;
 mod arguments;
+mod asking;
 mod connection;
 mod examine;
+mod lines;
+mod listing;
+mod lookout;
 mod refusal;
 mod reply;
 mod resp;
 mod scripts;
+mod several;
 mod wake;
 
 use std::collections::BTreeSet;
@@ -32,19 +40,18 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::Value;
 
 pub use address::Address;
 pub use refusal::ACL;
 
-use self::arguments::{bytes, commit_args, random_mark, straight_args};
-use self::connection::Connection;
+use self::arguments::{bytes, commit_args, straight_args};
+use self::lines::Lines;
 use self::reply::Reply;
-use self::scripts::{BEAT, COMMIT, LOOK, Script, TAKE};
+use self::scripts::{BEAT, COMMIT, LOOK, TAKE};
 use self::wake::Wakes;
-use super::wire::Budget;
 use super::{Beat, Error, Finding, Kind, Liveness, Outcome, Store, Terms, clocks_agree};
-use crate::ledger::codec::{LONGEST, write_ticket};
+use crate::ledger::codec::write_ticket;
 use crate::ledger::{Commit, Form, Id, Straight, Ticket, View, view::FIRST};
 use crate::name::Name;
 use crate::time::{Clock, Tick, Wall};
@@ -54,13 +61,11 @@ const MOST_WAITERS: u32 = 10_000;
 /// The server reckons with doubles: beyond this an order would be rounded.
 const FURTHEST_LEAD: i64 = 1 << 51;
 
-/// A store in one Redis server.
+/// A store in one Redis server, or in several that know of each other.
 pub struct Redis {
     address: Address,
     terms: Terms,
-    line: Option<Connection>,
-    /// Whether a script has run on the line, so that the server's policy is known to be sound.
-    line_proven: bool,
+    lines: Lines,
     wakes: Wakes,
     /// Tickets that were last seen waiting: they alone are worth a subscription.
     waiting: BTreeSet<Id>,
@@ -70,68 +75,28 @@ impl Redis {
     /// A holder learns of requests by its beats: an uncontended lock must not cost a second connection. But when its own
     /// line dies it looks at once, for the server may have come back without its memory.
     fn wait_as_holder(&mut self, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
-        let Some(line) = &mut self.line else { return wake::heard(&[bell], until).map(|_| ()) };
-        wake::heard(&[bell, line.fd()], until)?;
-        if !line.is_idle() {
-            self.line = None;
-        }
+        let heard = [vec![bell], self.lines.fds()].concat();
+        wake::heard(&heard, until)?;
+        self.lines.look_after();
         Ok(())
     }
 
     /// A store that connects when it is first used.
     pub fn open(address: Address, terms: &Terms) -> Redis {
-        Redis { address, terms: terms.clone(), line: None, line_proven: false, wakes: Wakes::new(), waiting: BTreeSet::new() }
+        let lines = Lines::new(&address);
+        Redis { address, terms: terms.clone(), lines, wakes: Wakes::new(), waiting: BTreeSet::new() }
     }
 
-    /// Runs a script: one round trip, or two where the server does not know it yet.
-    fn run(&mut self, script: &Script, lock: &Name, args: &[Vec<u8>]) -> Result<Answer, Error> {
-        // What came with an earlier wake is older than this.
-        self.wakes.forget();
-        let key = self.key(lock);
-        let keys = [
-            key.clone(),
-            format!("{key}:queue"),
-            format!("{key}:gone"),
-            format!("{}:store", self.address.prefix),
-            format!("{}:names", self.address.prefix),
-        ];
-        let budget = Budget::new(self.terms.request);
-        let sent = Wall::now();
-        let mut line = self.line(budget)?;
-        let first = if self.line_proven { "0" } else { "1" };
-        let mark = random_mark();
-        let command = |verb: &str, script: &str| {
-            let mut command = redis::cmd(verb);
-            command.arg(script).arg(keys.len()).arg(&keys);
-            command.arg(&mark).arg(self.terms.max_ttl.as_millis() as u64).arg(first).arg(LONGEST).arg(args);
-            command
-        };
-        let mut reply = ask_one(&mut line, &self.address, command("EVALSHA", &script.digest()), budget)?;
-        if matches!(&reply, Value::ServerError(error) if error.code() == "NOSCRIPT") {
-            // It answered, so it gets its time anew: on a slow line two round trips do not fit into one request's.
-            let budget = Budget::new(self.terms.request);
-            reply = ask_one(&mut line, &self.address, command("EVAL", &script.code()), budget)?;
-        }
-        match reply {
-            Value::Array(parts) => {
-                // Put back only here: after any error a reply may still be on its way to the next verb.
-                (self.line, self.line_proven) = (Some(line), true);
-                Ok(Answer { key, between: (sent, Wall::now()), parts })
-            }
-            Value::ServerError(error) => Err(refusal::said(&self.address, &error)),
-            _ => Err(refusal::stranger(&self.address)),
-        }
+    /// The keys of a lock, as the scripts know them.
+    fn keys(&self, lock: &Name) -> [String; 5] {
+        let (prefix, key) = (&self.address.prefix, self.key(lock));
+        // What is the store's is each lock's own in a cluster: a script gets keys of one slot.
+        let whole = if self.address.is_cluster() { &key } else { prefix };
+        [key.clone(), format!("{key}:queue"), format!("{key}:gone"), format!("{whole}:store"), format!("{whole}:names")]
     }
 
-    /// The line, opened anew if it was closed while idle. It is taken out: who fails does not put it back.
-    fn line(&mut self, budget: Budget) -> Result<Connection, Error> {
-        if let Some(mut line) = self.line.take()
-            && line.is_idle()
-        {
-            return Ok(line);
-        }
-        self.line_proven = false;
-        Connection::open(&self.address, budget)
+    fn slot(&self, lock: &Name) -> u16 {
+        self.lines.slot(&lock.spelled())
     }
 
     fn key(&self, lock: &Name) -> String {
@@ -142,14 +107,14 @@ impl Redis {
         format!("{}:wake:{id}", self.address.prefix)
     }
 
-    fn reply<'a>(&'a self, answer: Answer, lock: &'a Name, key: &'a str) -> Reply<'a> {
+    fn reply<'a>(&self, answer: &'a mut Answer, lock: &'a Name) -> Reply<'a> {
         Reply {
-            address: &self.address,
+            address: &answer.server,
             lock,
-            key,
+            key: &answer.key,
             max_ttl: self.terms.max_ttl,
             between: answer.between,
-            parts: answer.parts.into_iter(),
+            parts: std::mem::take(&mut answer.parts).into_iter(),
         }
     }
 
@@ -173,9 +138,8 @@ impl Redis {
         self.noted(view, lock, id)
     }
 
-    fn read(&self, answer: Answer, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
-        let key = answer.key.clone();
-        self.reply(answer, lock, &key).view(id)
+    fn read(&self, mut answer: Answer, lock: &Name, id: Option<&Id>) -> Result<View, Error> {
+        self.reply(&mut answer, lock).view(id)
     }
 
     /// Takes note of whether the asker waits. A view that lists too few for it is taken anew.
@@ -196,7 +160,8 @@ impl Redis {
     /// The lock as it was when its ticket was woken, if that came with the wake a moment ago.
     fn woken_with(&mut self, lock: &Name, id: &Id) -> Option<View> {
         let (parts, got) = self.wakes.shown(id)?;
-        let answer = Answer { key: self.key(lock), between: (got, got), parts };
+        let server = self.lines.home(self.slot(lock))?;
+        let answer = Answer { server, key: self.key(lock), between: (got, got), parts };
         let view = self.read(answer, lock, Some(id)).ok()?;
         let fresh = clocks_agree(view.now, (got, Wall::now()));
         (fresh && view.enough(Some(id)) == FIRST).then_some(view)
@@ -227,9 +192,8 @@ impl Store for Redis {
 
     fn beat(&mut self, lock: &Name, id: &Id, with: &[Id]) -> Result<Beat, Error> {
         let args: Vec<Vec<u8>> = [id].into_iter().chain(with).map(|id| bytes(id.as_str())).collect();
-        let answer = self.run(&BEAT, lock, &args)?;
-        let key = answer.key.clone();
-        let beat = self.reply(answer, lock, &key).beat()?;
+        let mut answer = self.run(&BEAT, lock, &args)?;
+        let beat = self.reply(&mut answer, lock).beat()?;
         if beat == Beat::Gone {
             self.waiting.remove(id);
         }
@@ -246,13 +210,12 @@ impl Store for Redis {
 
     fn commit(&mut self, lock: &Name, id: &Id, commit: &Commit) -> Result<Outcome, Error> {
         let args = commit_args(lock, id, commit, self.channel(""))?;
-        let answer = self.run(&COMMIT, lock, &args)?;
-        let key = answer.key.clone();
+        let mut answer = self.run(&COMMIT, lock, &args)?;
         if !commit.wake.is_empty() {
             // The server has yet to tell them, and they have something to do.
             thread::yield_now();
         }
-        match self.reply(answer, lock, &key).outcome(id)? {
+        match self.reply(&mut answer, lock).outcome(id)? {
             Outcome::Done(None) => {
                 let holds = commit.ledger.as_ref().is_some_and(|ledger| ledger.holder(id).is_some());
                 if holds || commit.drop.contains(id) {
@@ -265,40 +228,19 @@ impl Store for Redis {
         }
     }
 
-    fn wait(&mut self, _lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
+    fn wait(&mut self, lock: &Name, id: &Id, until: Tick, bell: BorrowedFd<'_>) -> Result<(), Error> {
         if !self.waiting.contains(id) {
             self.wakes.close();
             return self.wait_as_holder(until, bell);
         }
         let channel = self.channel(id.as_str());
-        self.wakes.wait(&self.address, id, &channel, until, bell, self.terms.request)
+        // Whose home is not known is asked for by the next look.
+        let Some(home) = self.lines.home(self.slot(lock)) else { return Ok(()) };
+        self.wakes.wait(&home, id, &channel, until, bell, self.terms.request)
     }
 
     fn locks(&mut self) -> Result<Vec<Name>, Error> {
-        let key = format!("{}:names", self.address.prefix);
-        let budget = Budget::new(self.terms.request);
-        let mut line = self.line(budget)?;
-        let mut command = redis::cmd("SMEMBERS");
-        command.arg(&key);
-        let members = match ask_one(&mut line, &self.address, command, budget)? {
-            Value::Array(members) => members,
-            Value::ServerError(error) if error.code() == "WRONGTYPE" => {
-                return Err(refusal::damaged(&self.address, &key, "it should be a set"));
-            }
-            Value::ServerError(error) => return Err(refusal::said(&self.address, &error)),
-            _ => return Err(refusal::stranger(&self.address)),
-        };
-        self.line = Some(line);
-        let mut names = members
-            .into_iter()
-            .map(|member| match member {
-                Value::BulkString(bytes) => String::from_utf8(bytes).ok().and_then(|text| Name::new(&text).ok()),
-                _ => None,
-            })
-            .collect::<Option<Vec<Name>>>()
-            .ok_or_else(|| refusal::damaged(&self.address, &key, "it holds what is no lock name"))?;
-        names.sort();
-        Ok(names)
+        self.names()
     }
 
     fn examine(&mut self) -> Result<Vec<Finding>, Error> {
@@ -314,12 +256,9 @@ fn is_short(view: &View, id: Option<&Id>) -> bool {
 
 /// What a script answered, not yet read.
 struct Answer {
+    /// Who answered.
+    server: Address,
     key: String,
     between: (Wall, Wall),
     parts: Vec<Value>,
-}
-
-fn ask_one(line: &mut Connection, address: &Address, command: Cmd, budget: Budget) -> Result<Value, Error> {
-    let mut replies = line.ask(address, &[command], budget)?;
-    replies.pop().ok_or_else(|| refusal::stranger(address))
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use redis::ServerError;
 
 use super::address::{Address, Place};
+use super::several::{By, Several};
+use crate::store::wire::hosts::Host;
 use crate::store::{Error, Server as _, wire};
 use crate::timing::LONGEST_REQUEST;
 
@@ -86,7 +88,8 @@ pub(super) fn said(address: &Address, error: &ServerError) -> Error {
             refused(format!("{server} refuses this user a command or key ({what}); it needs all of this: ACL SETUSER ... {ACL}"))
         }
         "ERR" if details.contains("user executing the script can't") => refused(format!(
-            "{server} refuses this user a command or key of a script; it needs all of this: ACL SETUSER ... {ACL}"
+            "{server} refuses this user a command or key of a script; it needs all of this: ACL SETUSER ... {ACL} (where nobody gets INFO, \
+             noinfo=true in the store URL does without, and vaultlock(7) says what that costs)"
         )),
         "OOM" => refused(format!("{server} is full: raise its maxmemory")),
         "MISCONF" => refused(format!("{server} can't write its data to disk and takes no changes: see its log")),
@@ -94,10 +97,12 @@ pub(super) fn said(address: &Address, error: &ServerError) -> Error {
         "WRONGTYPE" => refused(format!("{server}: a key of ours is of the wrong type: choose another prefix= in the store URL")),
         "LOADING" => later(format!("{server} is still loading its data: try again in a while")),
         "BUSY" => later(format!("{server} is busy with a script: try again, or stop it with SCRIPT KILL")),
-        "CLUSTERDOWN" | "MASTERDOWN" | "TRYAGAIN" | "NOREPLICAS" => {
-            later(format!("{server} can't answer now ({code}): try again when its cluster or replicas are well"))
-        }
-        "MOVED" | "ASK" | "CROSSSLOT" => refused(format!("{server} is a cluster: give a single server in the store URL")),
+        "NOREPLICAS" => later(format!(
+            "{server} has fewer good replicas than its min-replicas-to-write and takes no changes: look at its replicas"
+        )),
+        "CLUSTERDOWN" | "MASTERDOWN" => later(format!("{server} can't answer now ({code}): try again when its cluster is well")),
+        "TRYAGAIN" => later(format!("{server} is giving this lock's slot away: it answers again when that is done")),
+        "MOVED" | "ASK" | "CROSSSLOT" => refused(format!("{server} is a cluster: write redis+cluster:// in the store URL")),
         "ERR" if details.contains("unknown command") => {
             let what = details.split(['\'', '`']).nth(1).unwrap_or("a command");
             refused(format!("{server} does not know {what}: use Redis 6 or later, or Valkey"))
@@ -113,6 +118,71 @@ pub(super) fn said(address: &Address, error: &ServerError) -> Error {
         }
         _ => refused(format!("{server} refuses: {code} {details}; see its log")),
     }
+}
+
+/// What is not so for good where another server can take this one's place.
+pub(super) trait OrLater {
+    fn or_later(self, address: &Address, error: &ServerError) -> Error;
+}
+
+impl OrLater for Error {
+    fn or_later(self, address: &Address, error: &ServerError) -> Error {
+        let passing = matches!(error.code(), "VLREPLICA" | "READONLY" | "MOVED" | "ASK");
+        match (&address.place, self) {
+            (Place::Several(several), Error::Refused(_)) if passing => Error::Unreachable(format!(
+                "the server that {} name is not the primary any more: wait until they know the next one",
+                several.told()
+            )),
+            (_, error) => error,
+        }
+    }
+}
+
+/// One of those who are asked for the primary answered with an error; `post` is its address.
+pub(super) fn by_post(post: &Address, error: &ServerError) -> Error {
+    let host = post.display();
+    match (error.code(), error.details().unwrap_or_default()) {
+        ("NOAUTH", _) if post.password.is_none() => Error::Refused(format!(
+            "{host} wants a password: a sentinel's goes into the file that sentinel_password_file= names, a node's into the URL or \
+             REDISCLI_AUTH"
+        )),
+        ("ERR", why) if why.contains("unknown command") => {
+            Error::Refused(format!("{host} is no sentinel: give the sentinels' port, which is 26379 where nobody chose another"))
+        }
+        ("ERR", why) if why.contains("cluster support disabled") => {
+            Error::Refused(format!("{host} is no node of a cluster: write redis:// for a single server"))
+        }
+        _ => said(post, error),
+    }
+}
+
+/// The sentinels know no such primary.
+pub(super) fn no_primary(address: &Address, several: &Several) -> Error {
+    match &several.by {
+        By::Sentinels { master, .. } => Error::Refused(format!(
+            "the sentinels of {} know no primary {master:?}: give the name in their \"sentinel monitor\" lines",
+            address.display()
+        )),
+        By::Nodes => {
+            Error::Unreachable(format!("no node has the lock's slot in {}: see redis-cli --cluster check", address.display()))
+        }
+    }
+}
+
+/// Too few answered, or they said different things.
+pub(super) fn no_majority(address: &Address, several: &Several, said: usize, last: Option<Error>) -> Error {
+    let (wanted, all, who) = (several.majority(), several.hosts.len(), several.told());
+    Error::Unreachable(match last {
+        Some(error) => format!("fewer than {wanted} of the {all} {who} tell where the primary is; of the last one: {error}"),
+        None if said > 1 => format!("the {who} of {} do not agree on the primary: a fail-over is going on", address.display()),
+        None => format!("fewer than {wanted} of the {all} {who} name a primary: look at them"),
+    })
+}
+
+/// The server has answered, but most know another primary by now.
+pub(super) fn deposed(address: &Address, server: &Address, home: &Host) -> Error {
+    let server = server.display();
+    Error::Unreachable(format!("{server} is not the primary of {} any more: {} is", address.display(), home.display()))
 }
 
 /// What answers is no Redis server.

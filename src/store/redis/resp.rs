@@ -3,8 +3,8 @@
 
 use redis::Value;
 
-/// Lists of lists of lists: no answer of ours goes deeper.
-const DEEPEST: u32 = 3;
+/// Of a cluster's slots, their servers' names: no answer of ours goes deeper.
+const DEEPEST: u32 = 4;
 
 /// What came is no reply.
 #[derive(Debug, PartialEq, Eq)]

@@ -8,6 +8,8 @@ use crate::mutant::{self, Mutant};
 pub(super) struct Script {
     code: &'static str,
     digest: [u8; 20],
+    /// Whether a lease hangs on its answer.
+    pub renews: bool,
 }
 
 impl Script {
@@ -24,19 +26,19 @@ impl Script {
 }
 
 macro_rules! script {
-    ($name:ident, $($file:literal),+) => {
+    ($name:ident, $renews:literal, $($file:literal),+) => {
         pub(super) static $name: Script = {
             const CODE: &str = concat!($(include_str!(concat!("scripts/", $file))),+);
             const DIGEST: [u8; 20] = sha1(CODE.as_bytes());
-            Script { code: CODE, digest: DIGEST }
+            Script { code: CODE, digest: DIGEST, renews: $renews }
         };
     };
 }
 
-script!(TAKE, "store.lua", "view.lua", "take.lua");
-script!(BEAT, "store.lua", "beat.lua");
-script!(LOOK, "store.lua", "view.lua", "look.lua");
-script!(COMMIT, "store.lua", "view.lua", "commit.lua");
+script!(TAKE, true, "store.lua", "view.lua", "take.lua");
+script!(BEAT, true, "store.lua", "beat.lua");
+script!(LOOK, false, "store.lua", "view.lua", "look.lua");
+script!(COMMIT, false, "store.lua", "view.lua", "commit.lua");
 
 /// SHA-1 (RFC 3174) at compile time: digesting its scripts anew would cost each run as much as asking the server.
 const fn sha1(text: &[u8]) -> [u8; 20] {

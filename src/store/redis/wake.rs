@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use super::address::Address;
+use super::address::{Address, Place};
 use super::connection::{Connection, LONGEST_REPLY};
 use super::resp;
 use crate::bell;
@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The listening side of at most one waiting ticket.
 pub(super) struct Wakes {
-    line: Option<(Id, Connection)>,
+    line: Option<(Id, Place, Connection)>,
     /// What came on it of a message whose end has not come.
     begun: Vec<u8>,
     /// What the last wake showed, and when that came.
@@ -61,10 +61,10 @@ impl Wakes {
         request: Duration,
     ) -> Result<(), Error> {
         loop {
-            if self.line.as_ref().is_none_or(|(known, _)| known != id) {
+            if self.line.as_ref().is_none_or(|(known, at, _)| known != id || *at != address.place) {
                 self.subscribe(address, id, channel, until, request);
             }
-            let Some((_, line)) = &mut self.line else {
+            let Some((.., line)) = &mut self.line else {
                 if heard(&[bell], until.min(self.again))? || CLOCK.now() >= until {
                     return Ok(());
                 }
@@ -124,7 +124,7 @@ impl Wakes {
             Ok(line)
         });
         match opened {
-            Ok(line) => self.line = Some((id.clone(), line)),
+            Ok(line) => self.line = Some((id.clone(), address.place.clone(), line)),
             Err(_) => self.give_up(),
         }
     }

@@ -29,7 +29,7 @@ impl Budget {
     ///
     /// # Errors
     /// Nothing is left.
-    pub fn share(self, others: bool) -> io::Result<Budget> {
+    pub fn part(self, others: bool) -> io::Result<Budget> {
         let left = self.left()?;
         let until = Clock::Boottime.now() + if others { left / 2 } else { left };
         Ok(Budget { until, whole: self.whole })

@@ -2,7 +2,7 @@
 
 mod budget;
 mod dial;
-pub mod members;
+pub mod hosts;
 mod stream;
 pub mod tls;
 pub mod words;

@@ -5,19 +5,20 @@
 use super::ZooKeeper;
 use super::request::Access;
 use crate::secret::Secret;
-pub(super) use crate::store::wire::members::Member;
-use crate::store::wire::members::{Words, members};
+use crate::store::wire::hosts::{self, Host};
 use crate::store::wire::words::{DEFAULT_PREFIX, decoded};
 use crate::store::{Server, Store, Terms};
 
-const WORDS: Words = Words { url: "a zk URL", scheme: "zk", port: 2181 };
+const DEFAULT_PORT: u16 = 2181;
+/// How the messages tell of its URL.
+const FORM: (&str, &str) = ("a zk URL", "zk://HOST:PORT,HOST:PORT");
 const LONGEST_CHROOT: usize = 200;
 
 /// Where a ZooKeeper ensemble is and how to enter it.
 #[derive(Clone, Debug)]
 pub struct Address {
     /// In the order in which they are tried.
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<Host>,
     user: Option<String>,
     password: Option<Secret>,
     /// The node below which all of ours are: `/vaultlock`.
@@ -62,7 +63,12 @@ impl Address {
                 _ => "the URL has a parameter that is no word: write ? as %3F and & as %26".to_owned(),
             });
         }
-        Ok(Address { members: members(hosts, &WORDS)?, user, password: password.map(Secret::new), chroot: chroot(path)? })
+        Ok(Address {
+            members: hosts::read(hosts, DEFAULT_PORT, FORM)?,
+            user,
+            password: password.map(Secret::new),
+            chroot: chroot(path)?,
+        })
     }
 
     /// What is shown to a server as proof of who we are.
@@ -77,7 +83,7 @@ impl Address {
     }
 
     fn hosts(&self) -> String {
-        self.members.iter().map(Member::display).collect::<Vec<_>>().join(",")
+        hosts::joined(&self.members)
     }
 }
 

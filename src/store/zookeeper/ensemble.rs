@@ -1,12 +1,13 @@
 //! The ensemble: one session, a line to one of its members, and another member when that one does not answer.
 
-use super::address::{Address, Member};
+use super::address::Address;
 use super::line::{Line, NoLine, Session};
 use super::refusal;
 use super::reply::Reply;
 use super::request::{self, Request};
 use crate::store::Error;
 use crate::store::wire::Budget;
+use crate::store::wire::hosts::Host;
 
 /// What a member says when it should not be asked any more.
 const EXPIRED: i32 = -112;
@@ -41,7 +42,7 @@ impl Ensemble {
         let members = self.address.members.len();
         let mut trouble = None;
         for left in (0..members).rev() {
-            let Ok(share) = budget.share(left > 0) else { break };
+            let Ok(share) = budget.part(left > 0) else { break };
             match self.ask_member(requests, share) {
                 Ok(replies) => return Ok(replies),
                 Err(Error::Unreachable(text)) => {
@@ -66,7 +67,7 @@ impl Ensemble {
     }
 
     /// The member that is asked.
-    pub fn asked(&self) -> &Member {
+    pub fn asked(&self) -> &Host {
         &self.address.members[self.at]
     }
 

@@ -3,8 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use super::address::{Address, Member};
+use super::address::Address;
 use super::reply::{NO_NODE, NODE_EXISTS};
+use crate::store::wire::hosts::Host;
 use crate::store::{Error, Server as _};
 use crate::timing::LONGEST_REQUEST;
 
@@ -19,7 +20,7 @@ const TIMED_OUT: i32 = -7;
 const NOT_SERVING: i32 = -119;
 
 /// The connection failed.
-pub(super) fn line(member: &Member, error: &io::Error, within: Duration) -> Error {
+pub(super) fn line(member: &Host, error: &io::Error, within: Duration) -> Error {
     let server = at(member);
     let text = match error.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
@@ -45,7 +46,7 @@ pub(super) fn line(member: &Member, error: &io::Error, within: Duration) -> Erro
 }
 
 /// It took the connection and ended it without a word.
-pub(super) fn not_greeted(member: &Member) -> Error {
+pub(super) fn not_greeted(member: &Host) -> Error {
     Error::Unreachable(format!(
         "{} takes no session now: it may have lost the other members, or have its maxClientCnxns connections from this host",
         at(member)
@@ -53,25 +54,25 @@ pub(super) fn not_greeted(member: &Member) -> Error {
 }
 
 /// What answers is no ZooKeeper.
-pub(super) fn stranger(member: &Member) -> Error {
+pub(super) fn stranger(member: &Host) -> Error {
     let server = at(member);
     Error::Refused(format!(
         "what answers as {server} does not speak ZooKeeper's protocol: check host and port, and that it wants no TLS"
     ))
 }
 
-pub(super) fn session_over(member: &Member) -> Error {
+pub(super) fn session_over(member: &Host) -> Error {
     Error::Unreachable(format!("{} ended our session: try again", at(member)))
 }
 
-pub(super) fn no_digest(member: &Member) -> Error {
+pub(super) fn no_digest(member: &Host) -> Error {
     Error::Refused(format!(
         "{} takes no user and password (digest): take them out of the store URL, or allow it there",
         at(member)
     ))
 }
 
-pub(super) fn too_long(member: &Member, length: usize) -> Error {
+pub(super) fn too_long(member: &Host, length: usize) -> Error {
     let server = at(member);
     Error::Refused(format!(
         "{server}: a request of {length} bytes is more than the megabyte that ZooKeeper takes (jute.maxbuffer): use fewer holders or \
@@ -140,6 +141,6 @@ pub(super) fn cannot_wait(error: &io::Error) -> Error {
     Error::Refused(format!("can't wait for zookeeper: {}; this is a fault in vaultlock, please report it", error.kind()))
 }
 
-fn at(member: &Member) -> String {
+fn at(member: &Host) -> String {
     format!("zookeeper at {}", member.display())
 }

@@ -85,7 +85,7 @@ fn is_frozen_worker(kind: Kind, whom: Whom) -> bool {
 
 fn stops_renewal(kind: Kind, whom: Whom) -> bool {
     match kind {
-        Kind::Kill | Kind::Freeze => whom.has_worker() || whom == Whom::Server,
+        Kind::Kill | Kind::Freeze => whom.has_worker() || whom.is_everyones(),
         Kind::Restart | Kind::Wipe => true,
         Kind::Swallow | Kind::Hold => true,
         _ => false,

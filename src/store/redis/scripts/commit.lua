@@ -57,6 +57,7 @@ end
 if ARGV[11] ~= '' then
   settled = mark
   redis.call('HSET', KEYS[4], 'settled', mark)
+  if node ~= '' then redis.pcall('HSET', node, 'epoch', epoch) end
 end
 remember()
 -- Who is woken alone is shown the lock with its wake: it need not ask.

@@ -1,6 +1,7 @@
 -- Every script begins with this: is it the store it was, and does it remember?
 -- KEYS  1 lock (hash)  2 its queue (zset)  3 ids gone from it (zset)  4 the store's record (hash)  5 names (set)
--- ARGV  1 a fresh mark  2 max_ttl in ms  3 '1' for the first script on a connection  4 a lock text longer than this is damaged
+-- ARGV  1 a fresh mark  2 max_ttl in ms  3 '1' for the first script on a connection, else '0'; 'b' where INFO may be refused; in a cluster
+--       a blank and the node's record  4 a lock text longer than this is damaged
 -- All checks come before all writes: Redis keeps what a failed script has already written.
 local function field(info, name)
   return string.match(info, '\r\n' .. name .. ':([^\r\n]*)')
@@ -12,12 +13,21 @@ local function whole(text)
   return text and #text <= 15 and string.match(text, '^%d+$')
 end
 
-local replication = redis.call('INFO', 'replication')
-if field(replication, 'role') ~= 'master' then
+local first, blind, node = string.match(ARGV[3], '^(%d)(b?) ?(.*)$')
+-- Blind: by the caller's word a server that tells nothing is put up with.
+local function info(section)
+  if blind == '' then return redis.call('INFO', section) end
+  local said = redis.pcall('INFO', section)
+  return type(said) == 'string' and said or ''
+end
+
+local replication = info('replication')
+local unseen = blind == 'b' and replication == ''
+if not unseen and field(replication, 'role') ~= 'master' then
   return redis.error_reply('VLREPLICA it follows another server')
 end
-if ARGV[3] == '1' then
-  local policy = field(redis.call('INFO', 'memory'), 'maxmemory_policy') or ''
+if first == '1' then
+  local policy = field(info('memory'), 'maxmemory_policy') or ''
   if string.sub(policy, 1, 7) == 'allkeys' then
     return redis.error_reply('VLEVICTS ' .. policy)
   end
@@ -29,8 +39,9 @@ for i, wanted in ipairs({ 'hash', 'zset', 'zset', 'hash', 'set' }) do
   end
 end
 
-local server = redis.call('INFO', 'server')
+local server = info('server')
 local run_id, replid = field(server, 'run_id'), field(replication, 'master_replid')
+if unseen then run_id, replid = 'unseen', 'unseen' end
 if not run_id or not replid then
   return redis.error_reply('VLNOLIFE it does not tell its run_id')
 end
@@ -55,6 +66,9 @@ local mark, settled, carried = record[2], record[3], record[5]
 local unwritten = nil
 if redis.call('EXISTS', KEYS[4]) == 0 then
   mark, settled, carried = ARGV[1], '', '0'
+  -- A lock that is new to a node in whose present life somebody has waited already. Where its record is out of reach, or its
+  -- slot has moved on, it says nothing.
+  if node ~= '' and redis.pcall('HGET', node, 'epoch') == epoch then settled = mark end
   unwritten = true
 else
   for i = 1, 5 do
@@ -83,13 +97,14 @@ end
 -- For how many seconds the server has been up and certainly lost nothing; -1 if it may have lost something since.
 local function proof()
   if field(replication, 'master_replid2') ~= string.rep('0', 40) then return '-1' end
-  if field(redis.call('INFO', 'cluster'), 'cluster_enabled') ~= '0' then return '-1' end
-  if field(redis.call('INFO', 'stats'), 'evicted_keys') ~= '0' then return '-1' end
-  local calls = redis.call('INFO', 'commandstats')
+  if field(info('stats'), 'evicted_keys') ~= '0' then return '-1' end
+  local calls = info('commandstats')
   -- A reset of the counts hides the calls before it.
   for _, name in ipairs({ 'flushall', 'flushdb', 'swapdb', 'debug', 'replicaof', 'slaveof', 'failover', 'config', 'config|resetstat' }) do
     if string.match(calls, '\r\ncmdstat_' .. name .. ':calls=[1-9]') then return '-1' end
   end
+  -- For how long a node has had a slot it does not say.
+  if node ~= '' then return '0' end
   return field(server, 'uptime_in_seconds') or '-1'
 end
 

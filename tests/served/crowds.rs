@@ -1,14 +1,14 @@
-//! Many at once.
+//! Many at once, on whichever server the scene has.
 
 use std::time::{Duration, Instant};
 
-use crate::basics::scene;
-use crate::stage::{Running, Stage, wait_for};
-use crate::support::etcd::Etcd;
+use crate::scene::scene_of;
+use crate::stage::{Running, wait_for};
 
 #[test]
 fn ten_waiters_are_served_in_the_order_of_their_coming() {
-    let (_server, stage) = scene();
+    // The crowd of the other test is on this machine too.
+    let (_server, stage) = scene_of(Duration::from_secs(30));
     let holder = stage.hold(&[], &[]);
     let script = "echo $VAULTLOCK_FENCE $0 >> $F/order";
     let waiters: Vec<Running> = (0..10)
@@ -33,8 +33,7 @@ fn ten_waiters_are_served_in_the_order_of_their_coming() {
 #[test]
 fn two_hundred_at_once_each_count_one_and_none_is_lost() {
     // On a busy machine a beat of so many may be seconds late.
-    let server = Etcd::start();
-    let stage = Stage::on(server.settled(Duration::from_secs(30)));
+    let (_server, stage) = scene_of(Duration::from_secs(30));
     stage.write("count", "0\n");
     let script = "read n < $F/count; echo $((n + 1)) > $F/count; echo $VAULTLOCK_FENCE >> $F/fences";
     let started = Instant::now();
