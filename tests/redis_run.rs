@@ -5,6 +5,8 @@ pub mod support;
 
 #[path = "redis_run/basics.rs"]
 mod basics;
+#[path = "redis_run/blind.rs"]
+mod blind;
 #[path = "redis_run/breaking.rs"]
 mod breaking;
 #[path = "redis_run/clocks.rs"]

@@ -57,6 +57,11 @@ pub const TO_POOLER: [Deed; 2] =
 pub const TO_CLUSTER: [Deed; 2] =
     [deed(Kind::Restart, Whom::Server, 3, Some((1, 3000))), deed(Kind::Freeze, Whom::Server, 5, Some((20, 7000)))];
 
+/// To a primary that is watched over. One that is away for less than a second or so comes back as it was, or without what
+/// it kept in memory; otherwise another takes its place.
+pub const TO_PRIMARY: [Deed; 2] =
+    [deed(Kind::Restart, Whom::Server, 2, Some((1, 5000))), deed(Kind::Freeze, Whom::Server, 3, Some((20, 7000)))];
+
 /// To the line between a server and one caller.
 pub const TO_LINES: [Deed; 5] = [
     deed(Kind::Cut, Whom::Line, 4, None),

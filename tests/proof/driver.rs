@@ -94,6 +94,7 @@ impl<'a> Driver<'a> {
             thread::sleep(LOOK);
         }
         self.mend(Tick::NEVER)?;
+        self.engine.settle();
         self.crowd.log.write(What::Calm)
     }
 

@@ -11,15 +11,18 @@ use vaultlock::store::locate::Location;
 
 use crate::checker::Rules;
 use crate::deeds::{
-    Deed, TO_CALLERS, TO_CLOCK, TO_CLUSTER, TO_DISK, TO_LINES, TO_MEMORY, TO_PEERS_RUNS, TO_POOLER, TO_RUNS, TO_SERVER,
+    Deed, TO_CALLERS, TO_CLOCK, TO_CLUSTER, TO_DISK, TO_LINES, TO_MEMORY, TO_PEERS_RUNS, TO_POOLER, TO_PRIMARY, TO_RUNS,
+    TO_SERVER,
 };
 use crate::dice::Dice;
 use crate::log::{Kind, Whom};
+use crate::support::cluster::Cluster;
 use crate::support::disk::Disk;
 use crate::support::etcd::Etcd;
 use crate::support::postgres::{Bouncer, Postgres};
 use crate::support::proxy::{Proxy, Way};
 use crate::support::redis::Server;
+use crate::support::sentinel::Sentinels;
 use crate::support::skew::Skew;
 use crate::tool::Tool;
 use crate::torture::Options;
@@ -33,6 +36,10 @@ const DISK_KIB: u32 = 4096;
 pub enum Store {
     File,
     Redis,
+    /// A primary, two replicas and three sentinels.
+    Sentinel,
+    /// Three primaries and three replicas.
+    Cluster,
     Postgres,
     /// PostgreSQL behind PgBouncer in transaction mode.
     Pgbouncer,
@@ -51,11 +58,18 @@ impl Store {
         matches!(self, Store::Flock | Store::Etcdctl)
     }
 
+    /// Whether it is one of the tests: they have ten minutes, and a fail-over takes its time.
+    pub fn is_brief(self) -> bool {
+        !matches!(self, Store::Sentinel | Store::Cluster)
+    }
+
     /// As it is called in a summary.
     pub fn told(self) -> &'static str {
         match self {
             Store::File => "file store",
             Store::Redis => "redis",
+            Store::Sentinel => "sentinel",
+            Store::Cluster => "cluster",
             Store::Postgres => "postgres",
             Store::Pgbouncer => "pgbouncer",
             Store::Flock => "flock",
@@ -92,6 +106,18 @@ enum Place {
         clock: Skew,
         lines: Vec<Proxy>,
     },
+    /// Of each caller a line to each sentinel; to the servers it goes straight.
+    Sentinel {
+        set: Box<Sentinels>,
+        lines: Vec<Vec<Proxy>>,
+        struck: usize,
+    },
+    /// Of each caller a line to each node, on which it asks where a lock is kept.
+    Cluster {
+        cluster: Box<Cluster>,
+        lines: Vec<Vec<Proxy>>,
+        struck: usize,
+    },
     /// Where there is a pooler, the lines lead to it.
     Postgres {
         server: Box<Postgres>,
@@ -127,6 +153,14 @@ impl Engine {
                 let server = Server::by(&clock, &["--appendonly", "yes", "--appendfsync", "always"]);
                 Place::Redis { lines: lines(server.port, callers), server: Box::new(server), clock }
             }
+            Store::Sentinel => {
+                let set = Sentinels::with(&["--appendonly", "yes", "--appendfsync", "always"], &[]);
+                Place::Sentinel { lines: lines_to_all(&set.ports(), callers), set: Box::new(set), struck: 0 }
+            }
+            Store::Cluster => {
+                let cluster = Cluster::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+                Place::Cluster { lines: lines_to_all(&cluster.ports(), callers), cluster: Box::new(cluster), struck: 0 }
+            }
             Store::Postgres | Store::Pgbouncer => {
                 let clock = Skew::zero();
                 let server = Postgres::by(&clock, &["max_connections=200"]);
@@ -144,8 +178,7 @@ impl Engine {
                 let server = Etcd::three();
                 // Otherwise the first part of it would be a wait.
                 server.settled(max_ttl(store, scope));
-                let to_members = |_| server.ports().into_iter().map(Proxy::before).collect();
-                Place::Etcd { lines: (0..callers).map(to_members).collect(), server: Box::new(server) }
+                Place::Etcd { lines: lines_to_all(&server.ports(), callers), server: Box::new(server) }
             }
             Store::Etcdctl => {
                 let server = Etcd::start();
@@ -160,13 +193,18 @@ impl Engine {
         match &self.place {
             Place::File { dir, .. } => format!("file://{}", dir.display()),
             Place::Redis { lines, .. } => format!("{}?max_ttl={}s", lines[caller].url(), self.max_ttl.as_secs()),
+            Place::Sentinel { lines, .. } => {
+                format!("redis+sentinel://{}/main?max_ttl={}s&fresh=true", hosts(&lines[caller]), self.max_ttl.as_secs())
+            }
+            Place::Cluster { lines, .. } => {
+                format!("redis+cluster://{}?max_ttl={}s&fresh=true", hosts(&lines[caller]), self.max_ttl.as_secs())
+            }
             Place::Postgres { lines, .. } => {
                 let port = lines[caller].port;
                 format!("postgres://postgres@127.0.0.1:{port}/postgres?max_ttl={}s", self.max_ttl.as_secs())
             }
             Place::Etcd { lines, .. } => {
-                let hosts: Vec<String> = lines[caller].iter().map(|line| format!("127.0.0.1:{}", line.port)).collect();
-                format!("etcd://{}?max_ttl={}s", hosts.join(","), self.max_ttl.as_secs())
+                format!("etcd://{}?max_ttl={}s", hosts(&lines[caller]), self.max_ttl.as_secs())
             }
             Place::Flock { dir } => dir.display().to_string(),
             Place::Etcdctl { lines, .. } => format!("127.0.0.1:{}", lines[caller].port),
@@ -187,6 +225,8 @@ impl Engine {
         match &self.place {
             Place::File { .. } => Rules::file(),
             Place::Redis { .. } | Place::Postgres { .. } | Place::Etcd { .. } => Rules::redis(self.max_ttl),
+            // A fail-over takes three seconds, and then nobody is let in for a while.
+            Place::Sentinel { .. } | Place::Cluster { .. } => Rules { settled: self.max_ttl * 3, ..Rules::redis(self.max_ttl) },
             Place::Flock { .. } => Rules::peer(false),
             Place::Etcdctl { .. } => Rules::peer(true),
         }
@@ -194,7 +234,7 @@ impl Engine {
 
     /// Whether the runs have vaultlock's processes.
     pub fn is_vaultlocks(&self) -> bool {
-        matches!(self.place, Place::File { .. } | Place::Redis { .. } | Place::Postgres { .. } | Place::Etcd { .. })
+        !matches!(self.place, Place::Flock { .. } | Place::Etcdctl { .. })
     }
 
     /// Ttls to choose from, in milliseconds.
@@ -205,6 +245,7 @@ impl Engine {
             Place::Redis { .. } | Place::Postgres { .. } => &[1000, 1500, 2000],
             // An election takes a second or two: some outlive it and some do not.
             Place::Etcd { .. } => &[2000, 3000, 6000],
+            Place::Sentinel { .. } | Place::Cluster { .. } => &[2000, 3000, 5000],
             _ => &[1000, 1500, 2000, 3000],
         }
     }
@@ -221,6 +262,7 @@ impl Engine {
             Place::Redis { .. } | Place::Postgres { .. } => [&TO_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
             Place::Flock { .. } => TO_PEERS_RUNS.to_vec(),
             Place::Etcd { .. } => [&TO_RUNS[..], &TO_CLUSTER, &TO_LINES].concat(),
+            Place::Sentinel { .. } | Place::Cluster { .. } => [&TO_RUNS[..], &TO_PRIMARY, &TO_LINES].concat(),
             Place::Etcdctl { .. } => [&TO_PEERS_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
         };
         let more: Vec<Deed> = match &self.place {
@@ -260,7 +302,23 @@ impl Engine {
             (kind, Whom::Line, Place::Redis { lines, .. } | Place::Postgres { lines, .. } | Place::Etcdctl { lines, .. }) => {
                 spoil(&lines[caller], kind, dice)
             }
-            (kind, Whom::Line, Place::Etcd { lines, .. }) => {
+            (Kind::Restart, Whom::Server, Place::Sentinel { set, struck, .. }) => {
+                *struck = set.primary();
+                set.servers[*struck].kill();
+            }
+            (Kind::Freeze, Whom::Server, Place::Sentinel { set, struck, .. }) => {
+                *struck = set.primary();
+                set.servers[*struck].freeze();
+            }
+            (Kind::Restart, Whom::Server, Place::Cluster { cluster, struck, .. }) => {
+                *struck = cluster.some_primary(dice.below(3));
+                cluster.nodes[*struck].kill();
+            }
+            (Kind::Freeze, Whom::Server, Place::Cluster { cluster, struck, .. }) => {
+                *struck = cluster.some_primary(dice.below(3));
+                cluster.nodes[*struck].freeze();
+            }
+            (kind, Whom::Line, Place::Etcd { lines, .. } | Place::Sentinel { lines, .. } | Place::Cluster { lines, .. }) => {
                 // All of them, or one: then there are others.
                 let chosen = dice.below(lines[caller].len() * 2);
                 let hit = |member: usize| chosen >= lines[caller].len() || chosen == member;
@@ -268,6 +326,15 @@ impl Engine {
                 lines.for_each(|(_, line)| spoil(line, kind, dice));
             }
             _ => unreachable!("{deed:?} can not be done here"),
+        }
+    }
+
+    /// Once all is mended: waits until a fail-over that is still going on is over.
+    pub fn settle(&self) {
+        match &self.place {
+            Place::Sentinel { set, .. } => set.wait_until_well(),
+            Place::Cluster { cluster, .. } => cluster.wait_until_well(),
+            _ => {}
         }
     }
 
@@ -290,7 +357,11 @@ impl Engine {
             (Kind::Freeze, Whom::Pooler, Place::Postgres { pooler: Some(pooler), .. }) => pooler.thaw(),
             (Kind::Restart, Whom::Server, Place::Etcd { server, .. } | Place::Etcdctl { server, .. }) => server.start_again(),
             (Kind::Freeze, Whom::Server, Place::Etcd { server, .. } | Place::Etcdctl { server, .. }) => server.thaw(),
-            (_, Whom::Line, Place::Etcd { lines, .. }) => {
+            (Kind::Restart, Whom::Server, Place::Sentinel { set, struck, .. }) => set.servers[*struck].start_again(),
+            (Kind::Freeze, Whom::Server, Place::Sentinel { set, struck, .. }) => set.servers[*struck].thaw(),
+            (Kind::Restart, Whom::Server, Place::Cluster { cluster, struck, .. }) => cluster.nodes[*struck].start_again(),
+            (Kind::Freeze, Whom::Server, Place::Cluster { cluster, struck, .. }) => cluster.nodes[*struck].thaw(),
+            (_, Whom::Line, Place::Etcd { lines, .. } | Place::Sentinel { lines, .. } | Place::Cluster { lines, .. }) => {
                 for line in &lines[caller] {
                     line.to_server(Way::Pass);
                     line.to_client(Way::Pass);
@@ -312,6 +383,7 @@ impl Engine {
 fn max_ttl(store: Store, scope: Scope) -> Duration {
     Duration::from_secs(match (store, scope) {
         (Store::Etcd, Scope::Everything) => 6,
+        (Store::Sentinel | Store::Cluster, Scope::Everything) => 5,
         (_, Scope::Common) => 3,
         _ => 2,
     })
@@ -337,6 +409,15 @@ fn may_mount() -> bool {
 
 fn lines(server: u16, callers: usize) -> Vec<Proxy> {
     (0..callers).map(|_| Proxy::before(server)).collect()
+}
+
+fn lines_to_all(servers: &[u16], callers: usize) -> Vec<Vec<Proxy>> {
+    (0..callers).map(|_| servers.iter().copied().map(Proxy::before).collect()).collect()
+}
+
+/// As they stand in a URL.
+fn hosts(lines: &[Proxy]) -> String {
+    lines.iter().map(|line| format!("127.0.0.1:{}", line.port)).collect::<Vec<_>>().join(",")
 }
 
 fn spoil(line: &Proxy, kind: Kind, dice: &mut Dice) {
@@ -370,7 +451,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let callers = match &self.place {
             Place::Redis { lines, .. } | Place::Postgres { lines, .. } => lines.len(),
-            Place::Etcd { lines, .. } => lines.len(),
+            Place::Etcd { lines, .. } | Place::Sentinel { lines, .. } | Place::Cluster { lines, .. } => lines.len(),
             _ => 0,
         };
         for url in (0..callers).map(|caller| self.url(caller)) {

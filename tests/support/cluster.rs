@@ -45,6 +45,17 @@ impl Cluster {
         format!("redis+cluster://{}", hosts.join(","))
     }
 
+    pub fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.port).collect()
+    }
+
+    /// One of the primaries that take writes now, by any of their numbers.
+    pub fn some_primary(&self, number: usize) -> usize {
+        let is = |node: &usize| self.nodes[*node].ask(&["INFO", "replication"]).contains("role:master");
+        let all: Vec<usize> = (0..self.nodes.len()).filter(is).collect();
+        all.get(number % all.len().max(1)).copied().unwrap_or(number)
+    }
+
     /// Waits until all that live agree that all slots have a home.
     pub fn wait_until_well(&self) {
         until("the cluster is well", || {

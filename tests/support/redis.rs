@@ -40,6 +40,8 @@ impl Server {
 
     fn born(options: &[&str], environment: Vec<(String, PathBuf)>) -> Server {
         let dir = tempfile::Builder::new().prefix("vl-redis-").tempdir().unwrap();
+        // Empty, for CONFIG REWRITE: what a server has become it is still after a restart.
+        std::fs::write(dir.path().join("redis.conf"), "").unwrap();
         let options: Vec<String> =
             options.iter().map(|option| option.replace("DIR", &dir.path().display().to_string())).collect();
         let auth =
@@ -178,6 +180,7 @@ pub fn free_port() -> u16 {
 fn launch(dir: &Path, port: u16, options: &[String], environment: &[(String, PathBuf)]) -> Option<Child> {
     let mut child = Command::new("redis-server")
         .current_dir(dir)
+        .arg("redis.conf")
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(["--unixsocket", "redis.sock", "--logfile", "redis.log"])
         .args(options)

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -40,7 +40,12 @@ impl Sentinels {
     pub fn with(options: &[&str], lines: &[&str]) -> Sentinels {
         let first = Server::with(options);
         let port = first.port.to_string();
-        let replica = || Server::with(&[&["--replicaof", "127.0.0.1", &port], options].concat());
+        let replica = || {
+            let server = Server::with(options);
+            assert_eq!(server.ask(&["REPLICAOF", "127.0.0.1", &port]), "OK");
+            assert_eq!(server.ask(&["CONFIG", "REWRITE"]), "OK");
+            server
+        };
         let servers = vec![replica(), replica()];
         let dir = tempfile::Builder::new().prefix("vl-sentinel-").tempdir().unwrap();
         let sentinels = (0..3).map(|number| launch(&dir, number, first.port, lines)).collect();
@@ -82,6 +87,15 @@ impl Sentinels {
         let last = named.unwrap_or(self.last.load(Ordering::Relaxed));
         self.last.store(last, Ordering::Relaxed);
         last
+    }
+
+    /// Waits until the server that the sentinels name is a primary.
+    pub fn wait_until_well(&self) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !self.servers[self.primary()].ask(&["INFO", "replication"]).contains("role:master") {
+            assert!(Instant::now() < end, "the sentinels name no primary");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Waits until all sentinels name another primary than this one; returns it.

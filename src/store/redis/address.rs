@@ -23,6 +23,8 @@ pub struct Address {
     pub(super) db: u32,
     pub(super) prefix: String,
     pub(super) fresh: bool,
+    /// Whether a server that does not tell of itself is put up with.
+    pub(super) noinfo: bool,
     pub(super) bare: String,
     pub(super) secret_in_url: bool,
     pub(super) password_in_url: bool,
@@ -73,6 +75,7 @@ impl Address {
             db,
             prefix: DEFAULT_PREFIX.to_owned(),
             fresh: false,
+            noinfo: false,
             bare: String::new(),
         }
     }
@@ -102,6 +105,9 @@ impl Address {
             (_, "prefix") => self.prefix = prefix(value)?,
             (_, "fresh") => {
                 self.fresh = value.parse().map_err(|_| format!("fresh={value:?} is neither true nor false"))?;
+            }
+            (_, "noinfo") => {
+                self.noinfo = value.parse().map_err(|_| format!("noinfo={value:?} is neither true nor false"))?;
             }
             (Place::Unix(_), "db") => self.db = db(value)?,
             (Place::Unix(_), "user") => {
@@ -138,13 +144,13 @@ impl Address {
 
     fn parameters(&self) -> &'static str {
         match self.place {
-            Place::Unix(_) => "prefix, fresh, max_ttl, db, user and pass",
-            Place::Tcp { tls: Some(_), .. } => "prefix, fresh, max_ttl, cacert, cert and key",
-            Place::Tcp { tls: None, .. } => "prefix, fresh and max_ttl",
+            Place::Unix(_) => "prefix, fresh, noinfo, max_ttl, db, user and pass",
+            Place::Tcp { tls: Some(_), .. } => "prefix, fresh, noinfo, max_ttl, cacert, cert and key",
+            Place::Tcp { tls: None, .. } => "prefix, fresh, noinfo and max_ttl",
             Place::Several(Several { by: By::Sentinels { .. }, .. }) => {
-                "prefix, fresh, max_ttl, sentinel_user and sentinel_password_file, with TLS cacert, cert and key"
+                "prefix, fresh, noinfo, max_ttl, sentinel_user and sentinel_password_file, with TLS cacert, cert and key"
             }
-            Place::Several(Several { by: By::Nodes, .. }) => "prefix, fresh and max_ttl, with TLS cacert, cert and key",
+            Place::Several(Several { by: By::Nodes, .. }) => "prefix, fresh, noinfo and max_ttl, with TLS cacert, cert and key",
         }
     }
 

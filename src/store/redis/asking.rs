@@ -92,7 +92,8 @@ impl Redis {
         budget: Budget,
     ) -> Result<Value, Error> {
         let keys = self.keys(lock);
-        let first = format!("{}{node}", if line.proven { "0" } else { "1" });
+        let blind = if self.address.noinfo { "b" } else { "" };
+        let first = format!("{}{blind}{node}", if line.proven { "0" } else { "1" });
         let command = |verb: &str, script: &str| -> Cmd {
             let mut command = redis::cmd(verb);
             command.arg(script).arg(keys.len()).arg(&keys);

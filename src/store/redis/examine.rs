@@ -41,6 +41,7 @@ impl Redis {
         let info = match line.connection.ask_one(&line.server, redis::cmd("INFO"), budget)? {
             Value::BulkString(bytes) => Info::read(&String::from_utf8_lossy(&bytes)),
             Value::VerbatimString { text, .. } => Info::read(&text),
+            Value::ServerError(_) if self.address.noinfo => Info(BTreeMap::new()),
             Value::ServerError(error) => return Err(refusal::said(&line.server, &error)),
             _ => return Err(refusal::stranger(&line.server)),
         };
@@ -56,9 +57,15 @@ impl Redis {
         let encrypted = matches!(line.server.place, Place::Tcp { tls: Some(_), .. } | Place::Unix(_));
         self.lines.put_back(line);
         let lookout = self.lookout(slot);
+        let told = match info.0.is_empty() {
+            true => vec![unseen()],
+            false => {
+                let life = [server(&info)].into_iter().chain(memory(&info));
+                life.chain([persistence(&info), replicas(&info)]).chain(self.address.fresh.then(|| freshness(&info))).collect()
+            }
+        };
         Ok([
             vec![
-                server(&info),
                 rights,
                 Finding::fine(
                     "liveness",
@@ -66,10 +73,8 @@ impl Redis {
                      each other, and a host kills a job within its margin",
                 ),
             ],
-            memory(&info),
-            vec![persistence(&info), replicas(&info)],
+            told,
             lookout,
-            self.address.fresh.then(|| freshness(&info)).into_iter().collect(),
             (!encrypted).then(|| Finding::fine("line", "not encrypted: use rediss:// where others could listen")).into_iter().collect(),
         ]
         .concat())
@@ -95,6 +100,15 @@ impl Redis {
             (_, silent) => Finding::partly(who, format!("no answer from {}, and {counts}", silent.join(", "))),
         }]
     }
+}
+
+/// By the caller's word nothing of it needs to be known.
+fn unseen() -> Finding {
+    Finding::partly(
+        "life",
+        "it refuses INFO, and noinfo=true puts up with that: that it comes back without its data is seen, but not a restart or a \
+         fail-over that loses the last seconds alone, nor whether it evicts keys or has replicas. Use a server that tells, or --guard",
+    )
 }
 
 fn server(info: &Info) -> Finding {

@@ -88,7 +88,8 @@ pub(super) fn said(address: &Address, error: &ServerError) -> Error {
             refused(format!("{server} refuses this user a command or key ({what}); it needs all of this: ACL SETUSER ... {ACL}"))
         }
         "ERR" if details.contains("user executing the script can't") => refused(format!(
-            "{server} refuses this user a command or key of a script; it needs all of this: ACL SETUSER ... {ACL}"
+            "{server} refuses this user a command or key of a script; it needs all of this: ACL SETUSER ... {ACL} (where nobody gets INFO, \
+             noinfo=true in the store URL does without, and vaultlock(7) says what that costs)"
         )),
         "OOM" => refused(format!("{server} is full: raise its maxmemory")),
         "MISCONF" => refused(format!("{server} can't write its data to disk and takes no changes: see its log")),

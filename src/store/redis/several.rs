@@ -114,6 +114,9 @@ impl Address {
         if self.fresh {
             query.append_pair("fresh", "true");
         }
+        if self.noinfo {
+            query.append_pair("noinfo", "true");
+        }
         for (key, file) in [("cacert", files.cacert), ("cert", files.cert), ("key", files.key)] {
             query.extend_pairs(file.iter().map(|file| (key, file.to_string_lossy())));
         }
