@@ -152,8 +152,8 @@ fn a_server_that_will_not_says_why() {
         (b"-BUSY Redis is busy running a script.\r\n", "busy"),
         (b"-CLUSTERDOWN The cluster is down\r\n", "CLUSTERDOWN"),
         (b"-MASTERDOWN Link with MASTER is down\r\n", "MASTERDOWN"),
-        (b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n", "TRYAGAIN"),
-        (b"-NOREPLICAS Not enough good replicas to write.\r\n", "NOREPLICAS"),
+        (b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n", "slot away"),
+        (b"-NOREPLICAS Not enough good replicas to write.\r\n", "min-replicas-to-write"),
         (b"-ERR max number of clients reached\r\n", "maxclients"),
     ] {
         unreachable(open(&format!("redis://127.0.0.1:{}/", parrot(answer))).view(&lock("x"), None), part);

@@ -23,9 +23,9 @@ pub struct Args {
 /// Options of every verb.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Global {
-    /// Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, redis+sentinel://, redis+cluster://, postgres://, etcd://, etcds://
-    /// or zk://, or the name of a store in the config file. Else $VAULTLOCK_STORE, else what the file $VAULTLOCK_STORE_FILE holds, else what the
-    /// config file says, else the file store of this user
+    /// Where the lock lives: file:///dir or a path, redis://, rediss://, redis+unix://, redis+sentinel://, redis+cluster://,
+    /// postgres://, etcd://, etcds:// or zk://, or the name of a store in the config file. Else $VAULTLOCK_STORE, else what the file
+    /// $VAULTLOCK_STORE_FILE holds, else what the config file says, else the file store of this user
     #[arg(long, global = true, value_name = "URL", add = ArgValueCandidates::new(complete::stores))]
     pub store: Option<String>,
     /// The config file, in place of $XDG_CONFIG_HOME/vaultlock/config.toml or else /etc/vaultlock/config.toml

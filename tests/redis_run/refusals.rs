@@ -45,6 +45,8 @@ fn a_server_that_may_not_or_can_not_keep_locks() {
     refused(&full.url(), &["is full: raise its maxmemory"]);
     let forgetful = Server::with(&["--maxmemory-policy", "allkeys-lru"]);
     refused(&forgetful.url(), &["evicts locks when it is full", "set maxmemory-policy noeviction"]);
+    let lonely = Server::with(&["--min-replicas-to-write", "1"]);
+    refused(&lonely.url(), &["fewer good replicas than its min-replicas-to-write", "look at its replicas"]);
     let loading = parrot(b"-LOADING Redis is loading the dataset in memory\r\n");
     refused(&format!("redis://127.0.0.1:{loading}"), &["is still loading its data: try again in a while"]);
 }
@@ -143,6 +145,8 @@ fn urls_that_can_not_be_read_are_wrong_words() {
         ("redis://h#x", "%23"),
         ("redis+unix://tmp/x.sock", "three slashes"),
         ("rediss://h?cert=/x", "key="),
+        ("redis+cluster://h/1", "one database"),
+        ("redis+sentinel://h", "the primary's name"),
         ("mongodb://h", "there is no engine mongodb"),
     ] {
         let done = Stage::on(url.to_owned()).run(&[], &["true"]);

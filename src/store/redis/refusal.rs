@@ -173,6 +173,7 @@ pub(super) fn no_primary(address: &Address, several: &Several) -> Error {
 pub(super) fn no_majority(address: &Address, several: &Several, said: usize, last: Option<Error>) -> Error {
     let (wanted, all, who) = (several.majority(), several.hosts.len(), several.told());
     Error::Unreachable(match last {
+        Some(error) if all == 1 => error.to_string(),
         Some(error) => format!("fewer than {wanted} of the {all} {who} tell where the primary is; of the last one: {error}"),
         None if said > 1 => format!("the {who} of {} do not agree on the primary: a fail-over is going on", address.display()),
         None => format!("fewer than {wanted} of the {all} {who} name a primary: look at them"),
