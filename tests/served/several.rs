@@ -32,7 +32,7 @@ fn holders(stage: &Stage, name: &str) -> usize {
 #[test]
 fn all_are_held_and_renewed_by_one_heartbeat() {
     let (_server, stage) = scene();
-    let holder = hold(&stage, &["--ttl", "1s"], &["c", "a", "b"], "x");
+    let holder = hold(&stage, &["--ttl", "2s"], &["c", "a", "b"], "x");
     let waiter = start(&stage, &["b", "c", "--", "sh", "-c", "echo $VAULTLOCK_NAMES, $VAULTLOCK_FENCES"]);
     wait_for("a waiter", || waiting(&stage, "b") == 1);
     // The main thread and one heartbeat, which begins when the job turns out to be no brief one.
