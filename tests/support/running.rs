@@ -1,6 +1,7 @@
 //! A started vaultlock, and the processes that come of it.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -76,7 +77,13 @@ impl Running {
     /// Starts it, with its output in these files.
     pub fn start(mut command: Command, out: PathBuf, err: PathBuf) -> Running {
         command.stdout(File::create(&out).unwrap()).stderr(File::create(&err).unwrap());
-        Running { child: command.spawn().unwrap(), out, err }
+        let mut child = None;
+        wait_for("a start", || match command.spawn() {
+            // A program just copied, which another test's fork still has open for writing.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => false,
+            started => child.replace(started.unwrap()).is_none(),
+        });
+        Running { child: child.unwrap(), out, err }
     }
 
     /// The process that the shell would know.
