@@ -118,6 +118,10 @@ fn take_max_ttl(mut url: Url) -> Result<(Url, Duration), BadUrl> {
 }
 
 fn max_ttl_in_range(text: &str) -> Result<Duration, BadUrl> {
+    // Half a password, if that held a question mark: not to be shown.
+    if text.contains('@') {
+        return Err(bad("max_ttl in the store's URL has an @: in a password write ? as %3F, & as %26 and @ as %40"));
+    }
     let max_ttl = crate::duration::parse(text).map_err(|error| bad(format!("max_ttl in the store's URL: {error}")))?;
     if (SHORTEST_TTL..=LONGEST_TTL).contains(&max_ttl) {
         return Ok(max_ttl);
@@ -144,6 +148,15 @@ fn bad(text: impl Into<String>) -> BadUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(all(feature = "redis", feature = "postgres", feature = "etcd"))]
+    fn half_a_password_is_not_shown() {
+        for url in ["etcd://h?max_ttl=1s:hunter2@", "redis://h?max_ttl=1s:hunter2@h", "postgres://h?max_ttl=1s:hunter2@h"] {
+            let said = crate::store::locate::Location::parse(url).unwrap_err().to_string();
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
 
     #[test]
     fn an_engine_that_is_not_here_is_told_of() {

@@ -62,6 +62,7 @@ impl Location {
         }
         let (scheme, _) = text.split_once("://").unwrap_or_default();
         if scheme.eq_ignore_ascii_case("file") {
+            address::refuse_host(text).map_err(BadUrl)?;
             let (url, max_ttl) = max_ttl_of(text)?;
             return Ok(Location::new(Engine::File { dir: address::from_url(&url).map_err(BadUrl)?, default: false }, max_ttl));
         }

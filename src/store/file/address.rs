@@ -12,6 +12,17 @@ pub fn from_path(dir: &Path) -> Result<PathBuf, String> {
     std::path::absolute(dir).map_err(|error| format!("the store's path can't be resolved: {error}"))
 }
 
+const NO_HOST: &str = "a file store is a directory of this host: write file:///dir, with three slashes";
+
+/// Refuses a URL with another host than this one. `url` would look into its letters, for which it has no tables here.
+///
+/// # Errors
+/// It has one.
+pub fn refuse_host(url: &str) -> Result<(), String> {
+    let host = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#', '\\']).next().unwrap_or_default());
+    if host.is_empty() || host.eq_ignore_ascii_case("localhost") { Ok(()) } else { Err(NO_HOST.to_owned()) }
+}
+
 /// The directory that a URL names.
 ///
 /// # Errors
@@ -22,7 +33,7 @@ pub fn from_url(url: &Url) -> Result<PathBuf, String> {
     }
     match url.to_file_path() {
         Ok(dir) => from_path(&dir),
-        Err(()) => Err("a file store is a directory of this host: write file:///dir, with three slashes".to_owned()),
+        Err(()) => Err(NO_HOST.to_owned()),
     }
 }
 
