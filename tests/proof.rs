@@ -19,6 +19,8 @@ mod driver;
 mod engine;
 #[path = "proof/job.rs"]
 pub mod job;
+#[path = "proof/members.rs"]
+mod members;
 #[path = "proof/mutants.rs"]
 mod mutants;
 #[path = "proof/peers.rs"]

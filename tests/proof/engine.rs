@@ -16,6 +16,7 @@ use crate::deeds::{
 };
 use crate::dice::Dice;
 use crate::log::{Kind, Whom};
+use crate::members::{Members, struck};
 use crate::support::cluster::Cluster;
 use crate::support::disk::Disk;
 use crate::support::etcd::Etcd;
@@ -24,6 +25,7 @@ use crate::support::proxy::{Proxy, Way};
 use crate::support::redis::Server;
 use crate::support::sentinel::Sentinels;
 use crate::support::skew::Skew;
+use crate::support::zookeeper::{self, ZooKeeper};
 use crate::tool::Tool;
 use crate::torture::Options;
 
@@ -45,6 +47,8 @@ pub enum Store {
     Pgbouncer,
     /// Three members.
     Etcd,
+    /// Three members.
+    Zookeeper,
     /// A folder of files for flock(1).
     #[value(skip)]
     Flock,
@@ -74,6 +78,7 @@ impl Store {
             Store::Pgbouncer => "pgbouncer",
             Store::Flock => "flock",
             Store::Etcd => "etcd",
+            Store::Zookeeper => "zookeeper",
             Store::Etcdctl => "etcdctl",
         }
     }
@@ -129,9 +134,11 @@ enum Place {
         dir: PathBuf,
     },
     /// Of each caller a line to each member.
-    Etcd {
-        server: Box<Etcd>,
+    Members {
+        server: Box<dyn Members>,
         lines: Vec<Vec<Proxy>>,
+        /// What the URL says before and after the hosts.
+        around: (&'static str, &'static str),
     },
     Etcdctl {
         server: Box<Etcd>,
@@ -178,7 +185,13 @@ impl Engine {
                 let server = Etcd::three();
                 // Otherwise the first part of it would be a wait.
                 server.settled(max_ttl(store, scope));
-                Place::Etcd { lines: lines_to_all(&server.ports(), callers), server: Box::new(server) }
+                Place::Members { lines: lines_to_all(&server.ports(), callers), server: Box::new(server), around: ("etcd", "") }
+            }
+            Store::Zookeeper => {
+                let (server, around) = (ZooKeeper::three(), ("zk", "/torture"));
+                let all: Vec<String> = server.ports().iter().map(|port| format!("127.0.0.1:{port}")).collect();
+                zookeeper::settle(&format!("zk://{}{}", all.join(","), around.1), max_ttl(store, scope));
+                Place::Members { lines: lines_to_all(&server.ports(), callers), server: Box::new(server), around }
             }
             Store::Etcdctl => {
                 let server = Etcd::start();
@@ -203,8 +216,8 @@ impl Engine {
                 let port = lines[caller].port;
                 format!("postgres://postgres@127.0.0.1:{port}/postgres?max_ttl={}s", self.max_ttl.as_secs())
             }
-            Place::Etcd { lines, .. } => {
-                format!("etcd://{}?max_ttl={}s", hosts(&lines[caller]), self.max_ttl.as_secs())
+            Place::Members { lines, around: (scheme, node), .. } => {
+                format!("{scheme}://{}{node}?max_ttl={}s", hosts(&lines[caller]), self.max_ttl.as_secs())
             }
             Place::Flock { dir } => dir.display().to_string(),
             Place::Etcdctl { lines, .. } => format!("127.0.0.1:{}", lines[caller].port),
@@ -224,7 +237,7 @@ impl Engine {
     pub fn rules(&self) -> Rules {
         match &self.place {
             Place::File { .. } => Rules::file(),
-            Place::Redis { .. } | Place::Postgres { .. } | Place::Etcd { .. } => Rules::redis(self.max_ttl),
+            Place::Redis { .. } | Place::Postgres { .. } | Place::Members { .. } => Rules::redis(self.max_ttl),
             // A fail-over takes three seconds, and then nobody is let in for a while.
             Place::Sentinel { .. } | Place::Cluster { .. } => Rules { settled: self.max_ttl * 3, ..Rules::redis(self.max_ttl) },
             Place::Flock { .. } => Rules::peer(false),
@@ -244,7 +257,7 @@ impl Engine {
             _ if self.scope == Scope::Common => &[2000, 3000],
             Place::Redis { .. } | Place::Postgres { .. } => &[1000, 1500, 2000],
             // An election takes a second or two: some outlive it and some do not.
-            Place::Etcd { .. } => &[2000, 3000, 6000],
+            Place::Members { .. } => &[2000, 3000, 6000],
             Place::Sentinel { .. } | Place::Cluster { .. } => &[2000, 3000, 5000],
             _ => &[1000, 1500, 2000, 3000],
         }
@@ -261,7 +274,7 @@ impl Engine {
             Place::File { .. } => TO_RUNS.to_vec(),
             Place::Redis { .. } | Place::Postgres { .. } => [&TO_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
             Place::Flock { .. } => TO_PEERS_RUNS.to_vec(),
-            Place::Etcd { .. } => [&TO_RUNS[..], &TO_CLUSTER, &TO_LINES].concat(),
+            Place::Members { .. } => [&TO_RUNS[..], &TO_CLUSTER, &TO_LINES].concat(),
             Place::Sentinel { .. } | Place::Cluster { .. } => [&TO_RUNS[..], &TO_PRIMARY, &TO_LINES].concat(),
             Place::Etcdctl { .. } => [&TO_PEERS_RUNS[..], &TO_SERVER, &TO_LINES].concat(),
         };
@@ -293,11 +306,11 @@ impl Engine {
             (Kind::Freeze, Whom::Pooler, Place::Postgres { pooler: Some(pooler), .. }) => pooler.freeze(),
             (Kind::Restart, Whom::Server, Place::Etcdctl { server, .. }) => server.kill(),
             (Kind::Freeze, Whom::Server, Place::Etcdctl { server, .. }) => server.freeze(),
-            (Kind::Restart, Whom::Server, Place::Etcd { server, .. }) => {
-                members(server, dice).into_iter().for_each(|member| server.kill_member(member));
+            (Kind::Restart, Whom::Server, Place::Members { server, .. }) => {
+                struck(server.as_ref(), dice).into_iter().for_each(|member| server.kill_member(member));
             }
-            (Kind::Freeze, Whom::Server, Place::Etcd { server, .. }) => {
-                members(server, dice).into_iter().for_each(|member| server.freeze_member(member));
+            (Kind::Freeze, Whom::Server, Place::Members { server, .. }) => {
+                struck(server.as_ref(), dice).into_iter().for_each(|member| server.freeze_member(member));
             }
             (kind, Whom::Line, Place::Redis { lines, .. } | Place::Postgres { lines, .. } | Place::Etcdctl { lines, .. }) => {
                 spoil(&lines[caller], kind, dice)
@@ -318,7 +331,7 @@ impl Engine {
                 *struck = cluster.some_primary(dice.below(3));
                 cluster.nodes[*struck].freeze();
             }
-            (kind, Whom::Line, Place::Etcd { lines, .. } | Place::Sentinel { lines, .. } | Place::Cluster { lines, .. }) => {
+            (kind, Whom::Line, Place::Members { lines, .. } | Place::Sentinel { lines, .. } | Place::Cluster { lines, .. }) => {
                 // All of them, or one: then there are others.
                 let chosen = dice.below(lines[caller].len() * 2);
                 let hit = |member: usize| chosen >= lines[caller].len() || chosen == member;
@@ -355,13 +368,15 @@ impl Engine {
             (Kind::Freeze, Whom::Server, Place::Postgres { server, .. }) => server.thaw(),
             (Kind::Restart, Whom::Pooler, Place::Postgres { pooler: Some(pooler), .. }) => pooler.start_again(),
             (Kind::Freeze, Whom::Pooler, Place::Postgres { pooler: Some(pooler), .. }) => pooler.thaw(),
-            (Kind::Restart, Whom::Server, Place::Etcd { server, .. } | Place::Etcdctl { server, .. }) => server.start_again(),
-            (Kind::Freeze, Whom::Server, Place::Etcd { server, .. } | Place::Etcdctl { server, .. }) => server.thaw(),
+            (Kind::Restart, Whom::Server, Place::Members { server, .. }) => server.start_again(),
+            (Kind::Freeze, Whom::Server, Place::Members { server, .. }) => server.thaw(),
+            (Kind::Restart, Whom::Server, Place::Etcdctl { server, .. }) => server.start_again(),
+            (Kind::Freeze, Whom::Server, Place::Etcdctl { server, .. }) => server.thaw(),
             (Kind::Restart, Whom::Server, Place::Sentinel { set, struck, .. }) => set.servers[*struck].start_again(),
             (Kind::Freeze, Whom::Server, Place::Sentinel { set, struck, .. }) => set.servers[*struck].thaw(),
             (Kind::Restart, Whom::Server, Place::Cluster { cluster, struck, .. }) => cluster.nodes[*struck].start_again(),
             (Kind::Freeze, Whom::Server, Place::Cluster { cluster, struck, .. }) => cluster.nodes[*struck].thaw(),
-            (_, Whom::Line, Place::Etcd { lines, .. } | Place::Sentinel { lines, .. } | Place::Cluster { lines, .. }) => {
+            (_, Whom::Line, Place::Members { lines, .. } | Place::Sentinel { lines, .. } | Place::Cluster { lines, .. }) => {
                 for line in &lines[caller] {
                     line.to_server(Way::Pass);
                     line.to_client(Way::Pass);
@@ -382,21 +397,11 @@ impl Engine {
 
 fn max_ttl(store: Store, scope: Scope) -> Duration {
     Duration::from_secs(match (store, scope) {
-        (Store::Etcd, Scope::Everything) => 6,
+        (Store::Etcd | Store::Zookeeper, Scope::Everything) => 6,
         (Store::Sentinel | Store::Cluster, Scope::Everything) => 5,
         (_, Scope::Common) => 3,
         _ => 2,
     })
-}
-
-/// Whom of a cluster a fault hits: mostly its leader, then one, then all.
-fn members(server: &Etcd, dice: &mut Dice) -> Vec<usize> {
-    let all: Vec<usize> = (0..server.ports().len()).collect();
-    match dice.below(6) {
-        0 => all,
-        1 => vec![dice.below(all.len())],
-        _ => vec![server.seek_leader().unwrap_or_else(|| dice.below(all.len()))],
-    }
 }
 
 fn may_mount() -> bool {
@@ -451,7 +456,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let callers = match &self.place {
             Place::Redis { lines, .. } | Place::Postgres { lines, .. } => lines.len(),
-            Place::Etcd { lines, .. } | Place::Sentinel { lines, .. } | Place::Cluster { lines, .. } => lines.len(),
+            Place::Members { lines, .. } | Place::Sentinel { lines, .. } | Place::Cluster { lines, .. } => lines.len(),
             _ => 0,
         };
         for url in (0..callers).map(|caller| self.url(caller)) {
