@@ -12,6 +12,7 @@ use super::watch::watch;
 use super::{print, stores};
 use crate::exit::Exit;
 use crate::ledger::codec::LONGEST_LABEL;
+use crate::ledger::rest::Rest;
 use crate::ledger::{Breaker, Holder, Id, Life, Listed, Mode, StopReason, View};
 use crate::name::Name;
 use crate::shown::{shown, shown_json};
@@ -72,6 +73,7 @@ pub(super) struct Report {
     holders: Vec<HolderRow>,
     queue: Vec<QueueRow>,
     waiting: usize,
+    rests: Vec<RestRow>,
     reservations: Vec<()>,
     keys: Vec<()>,
 }
@@ -116,6 +118,16 @@ struct QueueRow {
     waited: Duration,
 }
 
+/// A lock kept by `--min-hold` for one that is gone.
+#[derive(Serialize)]
+struct RestRow {
+    session: String,
+    fence: u64,
+    until: String,
+    #[serde(skip)]
+    left: Duration,
+}
+
 impl Report {
     pub(super) fn new(view: &View) -> Report {
         let ledger = &view.ledger;
@@ -129,6 +141,7 @@ impl Report {
             holders: ledger.holders.iter().map(|holder| HolderRow::new(holder, view)).collect(),
             queue: view.waiters().enumerate().map(|(at, listed)| QueueRow::new(at + 1, listed, view)).collect(),
             waiting: view.waiting,
+            rests: rests(view),
             reservations: Vec::new(),
             keys: Vec::new(),
         }
@@ -187,6 +200,18 @@ impl QueueRow {
     }
 }
 
+/// What is kept beside that which is held.
+fn rests(view: &View) -> Vec<RestRow> {
+    let gone = |rest: &&Rest| view.ledger.holder(&rest.holder.id).is_none() && rest.until() > view.now;
+    let row = |rest: &Rest| RestRow {
+        session: rest.holder.id.session(),
+        fence: rest.holder.fence,
+        until: rest.until().rfc3339(),
+        left: rest.until().since(view.now),
+    };
+    view.ledger.rests.iter().filter(gone).map(row).collect()
+}
+
 /// Why a claim is asked to end, if it is.
 fn asked<'a>(id: &Id, view: &'a View) -> Option<&'a StopReason> {
     view.ledger.stops.iter().find(|stop| stop.id == *id).map(|stop| &stop.why)
@@ -215,6 +240,14 @@ pub(super) fn for_people(reports: &[Report]) -> String {
         for holder in &report.holders {
             let _ = writeln!(out, "  held    {}", held(holder));
         }
+        for rest in &report.rests {
+            let left = whole(rest.left);
+            let _ = writeln!(
+                out,
+                "  kept    for {left} more (--min-hold) by session {}, fence {}, which is gone",
+                rest.session, rest.fence
+            );
+        }
         for waiter in &report.queue {
             let _ = writeln!(out, "  {:>4}.   {}", waiter.position, queued(waiter));
         }
@@ -227,9 +260,10 @@ pub(super) fn for_people(reports: &[Report]) -> String {
 
 fn summary(report: &Report) -> String {
     let name = shown(&report.name, 200);
+    let kept = if report.rests.is_empty() { "free" } else { "kept" };
     match (report.holders.len(), report.waiting) {
-        (0, 0) => format!("{name}: free"),
-        (0, waiting) => format!("{name}: free, {waiting} waiting"),
+        (0, 0) => format!("{name}: {kept}"),
+        (0, waiting) => format!("{name}: {kept}, {waiting} waiting"),
         (held, 0) => format!("{name}: held{}", slots(report, held)),
         (held, waiting) => format!("{name}: held{}, {waiting} waiting", slots(report, held)),
     }

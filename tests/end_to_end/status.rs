@@ -24,7 +24,8 @@ fn json_has_the_promised_keys() {
     let waiter = vault.spawn(&["--label", "ci job 8"], "x", &["true"]);
     vault.wait_for_waiting("x", 1);
     let status = vault.status("x");
-    let promised = ["as_of", "epoch", "holders", "keys", "mode", "name", "queue", "reservations", "slots", "version", "waiting"];
+    let promised =
+        ["as_of", "epoch", "holders", "keys", "mode", "name", "queue", "reservations", "rests", "slots", "version", "waiting"];
     assert_eq!(keys(&status), promised);
     let held = &status["holders"][0];
     let of_a_holder = [
@@ -54,6 +55,22 @@ fn json_has_the_promised_keys() {
     assert_eq!((&queued["position"], &queued["alive"]), (&json!(1), &json!(true)));
     assert_eq!((&status["reservations"], &status["keys"]), (&json!([]), &json!([])));
     assert_ne!(held["session"], queued["session"]);
+}
+
+#[test]
+fn a_lock_that_is_kept_for_one_that_is_gone_says_so() {
+    let vault = Vault::new();
+    let holder = vault.hold(&["--min-hold", "1h"], "x");
+    assert_eq!(vault.status("x")["rests"], json!([]), "it is held");
+    let held = vault.status("x")["holders"][0].clone();
+    vault.let_go("x");
+    holder.end().was_silent(0);
+    let status = vault.status("x");
+    let rest = &status["rests"][0];
+    assert_eq!((&rest["session"], &rest["fence"], &status["holders"]), (&held["session"], &held["fence"], &json!([])));
+    assert!(is_utc(&rest["until"]), "{status}");
+    let told = vault.say(&["status", "x"]).out;
+    assert!(told.starts_with("x: kept\n  kept    for 59m ") && told.contains(" more (--min-hold) by session "), "{told}");
 }
 
 #[test]
