@@ -15,6 +15,7 @@ use vaultlock::store::zookeeper::Address;
 use vaultlock::store::{self, Server as _, Store, Terms};
 
 use super::claims::{done, enter, lock, ticket};
+use super::proxy::{Proxy, Way};
 use super::redis::free_port;
 
 /// A Java machine takes seconds to start, and more where many do.
@@ -25,6 +26,8 @@ const TICK: u32 = 500;
 /// A running ensemble; it ends when this is dropped.
 pub struct ZooKeeper {
     members: Vec<Member>,
+    /// Where members reach each other by these: from which, to which.
+    lines: Vec<(usize, usize, Proxy)>,
     dir: TempDir,
 }
 
@@ -36,12 +39,17 @@ struct Member {
 impl ZooKeeper {
     /// One member.
     pub fn start() -> ZooKeeper {
-        ZooKeeper::with(1)
+        ZooKeeper::with(1, false)
     }
 
     /// An ensemble of three.
     pub fn three() -> ZooKeeper {
-        ZooKeeper::with(3)
+        ZooKeeper::with(3, false)
+    }
+
+    /// An ensemble of three, of which [`ZooKeeper::cut_off`] can cut one off from the others.
+    pub fn three_apart() -> ZooKeeper {
+        ZooKeeper::with(3, true)
     }
 
     /// One member that all tests share which run at the same time; each has a node of its own there.
@@ -56,17 +64,27 @@ impl ZooKeeper {
         })
     }
 
-    fn with(count: usize) -> ZooKeeper {
+    fn with(count: usize, apart: bool) -> ZooKeeper {
         // A port can be taken between the choice and the start.
         for _ in 0..5 {
             let dir = tempfile::Builder::new().prefix("vl-zk-").tempdir().unwrap();
             // Where each is for clients, and where it talks to the others and elects with them.
             let ports: Vec<(u16, (u16, u16))> = (0..count).map(|_| (free_port(), (free_port(), free_port()))).collect();
+            let mut lines = Vec::new();
             let launched = ports.iter().enumerate().map(|(number, &(port, _))| {
-                write_config(&dir, number, &ports);
+                let mut seen = ports.clone();
+                for (other, (_, (peers, elect))) in seen.iter_mut().enumerate().filter(|(other, _)| apart && *other != number) {
+                    for port in [peers, elect] {
+                        let line = Proxy::before(*port);
+                        *port = line.port;
+                        lines.push((number, other, line));
+                    }
+                }
+                write_config(&dir, number, &seen);
                 Member { port, child: launch(&dir, number) }
             });
-            let mut server = ZooKeeper { members: launched.collect(), dir };
+            let members = launched.collect();
+            let mut server = ZooKeeper { members, lines, dir };
             if server.comes_up() {
                 return server;
             }
@@ -142,6 +160,15 @@ impl ZooKeeper {
             }
         }
         assert!(self.comes_up(), "a member ended");
+    }
+
+    /// Nothing that a member and the others say to each other arrives any more; its clients reach it as before.
+    pub fn cut_off(&self, member: usize) {
+        assert!(!self.lines.is_empty(), "they are not apart");
+        for (_, _, line) in self.lines.iter().filter(|(from, to, _)| *from == member || *to == member) {
+            line.to_server(Way::Swallow);
+            line.to_client(Way::Swallow);
+        }
     }
 
     /// Stops it as a power cut would and starts it again without its data.

@@ -57,6 +57,30 @@ fn the_leader_dies_and_freezes_and_the_job_does_not_notice_but_without_a_majorit
     stage.log().check(1);
 }
 
+/// It goes on answering its clients' pings: what it can't get is a majority for a write.
+#[test]
+fn a_member_that_is_cut_off_renews_no_lease() {
+    let server = ZooKeeper::three_apart();
+    let ttl = Duration::from_secs(3);
+    let url = server.settled(ttl);
+    let (hosts, rest) = url.strip_prefix("zk://").unwrap().split_once('/').unwrap();
+    let ports = server.ports();
+    let alone = (server.leader() + 1) % 3;
+    let others: Vec<&str> = hosts.split(',').enumerate().filter(|(at, _)| *at != alone).map(|(_, host)| host).collect();
+    let stage = Stage::on(format!("zk://{}/{rest}", others.join(",")));
+    let through = format!("zk://127.0.0.1:{}/{rest}", ports[alone]);
+    let holder = stage.hold(&["--store", &through, "--ttl", "3s"], &["stubborn"]);
+    let waiter = stage.wait_behind(&["--ttl", "3s"], &["for", "5"]);
+    server.cut_off(alone);
+    let cut = now();
+    let done = holder.end();
+    stage.log().dead_in_time(0, cut, ttl);
+    assert_eq!(done.code, 121, "{}", done.err);
+    println!("    after it was cut off: {:.2} s", stage.wait_for_jobs(2) - cut);
+    waiter.end().was_silent(0);
+    stage.log().check(2);
+}
+
 #[test]
 fn a_server_that_was_wiped_under_a_job_ends_it_and_lets_nobody_in_meanwhile() {
     let mut server = ZooKeeper::start();
