@@ -45,11 +45,7 @@ const CASES: &[Case] = &[
     Case { mutant: None, store: "postgres", faults: "" },
     case(Mutant::NoFenceFloor, "postgres", "wipe server,flush server"),
     case(Mutant::BlindCommit, "postgres", ""),
-    Case { mutant: None, store: "etcd", faults: "" },
-    case(Mutant::NoKernelTimer, "etcd", "freeze both"),
 ];
-/// Three members share the machine with their callers.
-const FEWER: [&str; 8] = ["--callers", "20", "--locks", "8", "--rate", "16", "--slack", "3s"];
 
 /// Switches off one safety rule after the other and tortures each until something is found.
 #[derive(Debug, Parser)]
@@ -130,9 +126,6 @@ fn torture(case: &Case, options: &Options) -> io::Result<Vec<String>> {
         .arg(dir.path())
         .arg("--binary")
         .arg(&options.binary);
-    if case.store == "etcd" {
-        command.args(FEWER);
-    }
     if !case.faults.is_empty() {
         command.args(["--only", case.faults]);
     }
