@@ -130,9 +130,9 @@ pub fn hunt(wanted: &[String], most: u64) -> bool {
 /// The others are wrong with real processes and files: see tests/proof.
 #[cfg(feature = "mutants")]
 fn is_simulated(mutant: vaultlock::mutant::Mutant) -> bool {
-    use vaultlock::mutant::Mutant::{AdoptUnheard, NoInheritedTicket, NoParentDeath, NoSubreaper};
+    use vaultlock::mutant::Mutant::{AdoptUnheard, NoInheritedTicket, NoParentDeath, NoSubreaper, RetryRenews};
 
-    ![NoParentDeath, NoSubreaper, NoInheritedTicket, AdoptUnheard].contains(&mutant)
+    ![NoParentDeath, NoSubreaper, NoInheritedTicket, AdoptUnheard, RetryRenews].contains(&mutant)
 }
 
 /// What `cargo test` runs: the kept worlds, some fresh ones, and the proof that a seed replays.
