@@ -5,6 +5,8 @@ pub mod support;
 
 #[path = "zookeeper_run/basics.rs"]
 mod basics;
+#[path = "served/crowds.rs"]
+mod crowds;
 #[path = "zookeeper_run/deaths.rs"]
 mod deaths;
 #[path = "zookeeper_run/engine.rs"]
